@@ -1,0 +1,229 @@
+"""The data that travels between the parts: small frozen records of tensors.
+
+Shapes: n items (pixels, points or rays), m samples, d space dimensions, c channels. Everything is float32 unless a
+line says otherwise. Cameras are OpenGL (x right, y up, looking along -z); directions are unit; t is distance along
+the ray.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Aabb:
+    """An axis-aligned box in the data set's own coordinates and units: `lower` (d,), `upper` (d,)."""
+
+    lower: Tensor
+    upper: Tensor
+
+    @classmethod
+    def of(cls, lower: Any, upper: Any) -> Aabb:
+        """A box from two sequences of numbers."""
+        return cls(torch.as_tensor(lower, dtype=torch.float32), torch.as_tensor(upper, dtype=torch.float32))
+
+    @property
+    def dim(self) -> int:
+        return self.lower.shape[0]
+
+    @property
+    def size(self) -> Tensor:
+        """Edge lengths (d,)."""
+        return self.upper - self.lower
+
+    @property
+    def centre(self) -> Tensor:
+        return 0.5 * (self.lower + self.upper)
+
+    @property
+    def diagonal(self) -> float:
+        return float(torch.linalg.vector_norm(self.size))
+
+    def to_unit(self, positions: Tensor) -> Tensor:
+        """(m, d) own coordinates -> (m, d) in [-1, 1] inside the box; carries gradient."""
+        return (positions - self.lower) * (2.0 / self.size) - 1.0
+
+    def from_unit(self, unit: Tensor) -> Tensor:
+        """The inverse of `to_unit`."""
+        return self.lower + (unit + 1.0) * (0.5 * self.size)
+
+    def grid(self, n: int) -> Tensor:
+        """A uniform grid over the box, both faces included: (n**d, d), last axis fastest."""
+        axes = [torch.linspace(float(a), float(b), n) for a, b in zip(self.lower, self.upper, strict=True)]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, self.dim).to(self.lower)
+
+    def to(self, device: torch.device | str) -> Aabb:
+        return Aabb(self.lower.to(device), self.upper.to(device))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Base of the records whose every tensor has one row per item: they can be counted, cut and moved."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, fields(self)[0].name))
+
+    def __getitem__(self, rows: Tensor | slice) -> Self:
+        return self._map(lambda value: value[rows])
+
+    def to(self, device: torch.device | str) -> Self:
+        return self._map(lambda value: value.to(device))
+
+    def _map(self, change: Any) -> Self:
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: change(value) for name, value in parts.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Points(Rows):
+    """Places at which a field is asked directly: `positions` (n, d)."""
+
+    positions: Tensor
+
+
+@dataclass(frozen=True)
+class Rays(Rows):
+    """Half-lines: `origins` (n, 3), `viewdirs` (n, 3), unit."""
+
+    origins: Tensor
+    viewdirs: Tensor
+
+
+Items = Points | Rays
+
+
+@dataclass(frozen=True)
+class Batch(Rows):
+    """What one step learns from.
+
+    Attributes:
+        items: n points or rays.
+        targets: (n, c), what the renderer should return for them.
+        background: (n, c) colour behind each ray, or None where nothing lies behind.
+        indices: (n,) int64, which items of the data set these are.
+    """
+
+    items: Items
+    targets: Tensor
+    background: Tensor | None
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Intervals along rays, packed: those of one ray are neighbours, rays in ascending order.
+
+    Attributes:
+        t_starts, t_ends: (m,) distances along the ray.
+        ray_indices: (m,) int64, the ray each interval belongs to, never descending.
+        n_rays: how many rays there are, those without samples included.
+    """
+
+    t_starts: Tensor
+    t_ends: Tensor
+    ray_indices: Tensor
+    n_rays: int
+
+    def __len__(self) -> int:
+        return len(self.t_starts)
+
+    def midpoints(self, rays: Rays) -> Tensor:
+        """The middle of each interval in space, (m, 3)."""
+        t = 0.5 * (self.t_starts + self.t_ends)
+        return rays.origins[self.ray_indices] + t[:, None] * rays.viewdirs[self.ray_indices]
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a renderer returns for n items.
+
+    Attributes:
+        values: (n, c), compared with the targets; carries gradient to the field.
+        opacity: (n,) in [0, 1], or None where nothing is integrated.
+        depth: (n,) expected distance along the ray, 0 where nothing was hit; or None.
+        samples: the intervals that were integrated, or None.
+        weights: (m,) share of each interval in its ray's colour, or None.
+    """
+
+    values: Tensor
+    opacity: Tensor | None = None
+    depth: Tensor | None = None
+    samples: Samples | None = None
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What every part of a run may know: where it computes, and the one source of randomness."""
+
+    device: torch.device
+    generator: torch.Generator
+    seed: int
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """How Adam treats the parameters of one module. A module asks for it with an attribute `adam` of this type."""
+
+    lr_scale: float = 1.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+class Sensor(Protocol):
+    """A picture plane: `height` x `width` pixels, each of which is a point or a ray."""
+
+    @property
+    def height(self) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def items(self, pixels: Tensor) -> Items:
+        """Flat pixel numbers (n,), row by row -> the n points or rays behind them."""
+        ...
+
+    def resized(self, height: int, width: int) -> Sensor:
+        """The same picture plane cut into other pixels."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What `fieldengine.rendering.sensors.restore` needs to make it again, as plain JSON."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """One picture to compare with: `target` (height * width, c) in [0, 1], `background` (c,) behind it or None."""
+
+    name: str
+    sensor: Sensor
+    target: Tensor
+    background: Tensor | None
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What is known about the data once it is read, and all that a trained field needs to remember of it.
+
+    Attributes:
+        task: `image`, `sdf` or `views`; goes into the summary.
+        aabb: where the field lives, in the data set's own coordinates.
+        out_dim: channels c of a target.
+        sensor: the picture plane that `render` uses when nothing else is asked; None where there is none.
+        centre, radius, up: the circle a turntable camera runs on (3-D only); `elevation` in radians above its plane.
+        background: (c,) colour behind everything in a rendered picture, or None.
+    """
+
+    task: str
+    aabb: Aabb
+    out_dim: int
+    sensor: Sensor | None = None
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    radius: float = 1.0
+    elevation: float = 0.5
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    background: tuple[float, ...] | None = None
