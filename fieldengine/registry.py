@@ -1,0 +1,132 @@
+"""The one registry: (kind, name) -> class, by entry point, loaded only when a scene names it.
+
+A kind is the last part of an entry-point group: `fieldengine.encodings` holds the kind `encodings`. Nothing is
+imported until `load` asks for it, so a broken plugin costs only the scenes that use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, distributions
+from typing import Any
+
+from fieldengine.errors import PluginError, did_you_mean
+
+API_VERSIONS = (1,)
+OWN_DISTRIBUTION = "fieldengine"
+
+# What the class behind an entry point of each kind must be able to do.
+KINDS: dict[str, tuple[str, ...]] = {
+    "datasets": ("build",),
+    "fields": ("build",),
+    "encodings": ("build",),
+    "activations": ("hidden", "output"),
+    "renderers": ("build",),
+    "along_ray": ("build",),
+    "hooks": ("build",),
+    "exporters": ("write",),
+}
+# Class variables that must name other plugins.
+NAMES_DEFAULTS = {"datasets": ("default_field", "default_renderer")}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One entry point and the distribution it came with."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+    entry_point: EntryPoint
+
+    def load(self) -> type[Any]:
+        """Import the class and check that it is what its kind asks for. Raises PluginError with the reason."""
+
+        try:
+            found = self.entry_point.load()
+        except (Exception, SystemExit) as reason:  # whatever a stranger's module does on import must not end the engine
+            raise self.error(f"cannot be loaded: {type(reason).__name__}: {reason}") from reason
+        if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+            raise self.error(
+                f"{self.entry_point.value} is not a dataclass; a plugin is a frozen dataclass of its options"
+            )
+        if not found.__dataclass_params__.frozen:  # pyright: ignore[reportAttributeAccessIssue]
+            raise self.error(f"{self.entry_point.value} is not frozen; write @dataclass(frozen=True)")
+        missing = [name for name in KINDS[self.kind] if not callable(getattr(found, name, None))]
+        if missing:
+            raise self.error(f"{self.entry_point.value} has no {' and no '.join(missing)}(), which {self.kind} need")
+        unnamed = [
+            name for name in NAMES_DEFAULTS.get(self.kind, ()) if not isinstance(getattr(found, name, None), str)
+        ]
+        if unnamed:
+            raise self.error(f"{self.entry_point.value} has no {' and no '.join(unnamed)}, which {self.kind} need")
+        wanted = getattr(found, "api_version", API_VERSIONS[-1])
+        if wanted not in API_VERSIONS:
+            known = ", ".join(map(str, API_VERSIONS))
+            raise self.error(f"asks for plugin API {wanted}; this fieldengine knows {known}. Install a matching pair")
+        return found
+
+    def error(self, reason: str) -> PluginError:
+        """What is wrong with this plugin, as an error that names it and its distribution."""
+        name = f'{self.kind} plugin "{self.name}"'
+        return PluginError(reason, plugin=name, distribution=self.distribution, version=self.version)
+
+    def as_dict(self) -> dict[str, str]:
+        return {"kind": self.kind, "name": self.name, "distribution": self.distribution, "version": self.version}
+
+
+class Registry:
+    """All plugins that are installed.
+
+    FIELDENGINE_DISABLE_PLUGINS=1 leaves only the engine's own; a comma-separated list
+    of distributions leaves out those."""
+
+    def __init__(self) -> None:
+        disabled = os.environ.get("FIELDENGINE_DISABLE_PLUGINS", "")
+        names = {part.strip().lower() for part in disabled.split(",") if part.strip()}
+        self._plugins: dict[str, dict[str, list[Plugin]]] = {kind: {} for kind in KINDS}
+        seen: set[str] = set()
+        for distribution in distributions():
+            owner = distribution.metadata["Name"] or "unknown"
+            if owner.lower() in seen:  # the first on sys.path shadows later ones, as for imports
+                continue
+            seen.add(owner.lower())
+            third_party = owner.lower() != OWN_DISTRIBUTION
+            if third_party and (names & {"1", "true", "all", owner.lower()}):
+                continue
+            for entry_point in distribution.entry_points:
+                prefix, _, kind = entry_point.group.partition(".")
+                if prefix == "fieldengine" and kind in KINDS:
+                    plugin = Plugin(kind, entry_point.name, owner, distribution.version, entry_point)
+                    self._plugins[kind].setdefault(entry_point.name, []).append(plugin)
+
+    def __iter__(self) -> Iterator[Plugin]:
+        for kind in KINDS:
+            for name in self.names(kind):
+                yield from self._plugins[kind][name]
+
+    def names(self, kind: str) -> list[str]:
+        return sorted(self._plugins[kind])
+
+    def find(self, kind: str, name: str) -> Plugin:
+        """The plugin of that kind and name; `dist:name` picks one distribution's. Raises PluginError."""
+        owner, _, short = name.rpartition(":")
+        singular = {"along_ray": "sampler along rays", "activations": "activation"}.get(kind, kind.removesuffix("s"))
+        candidates = self._plugins[kind].get(short, [])
+        if owner:
+            candidates = [plugin for plugin in candidates if plugin.distribution.lower() == owner.lower()]
+        if not candidates:
+            installed = self.names(kind)
+            listing = ", ".join(installed) or "none"
+            raise PluginError(f'no {singular} "{name}". Installed: {listing}.{did_you_mean(short, installed)}')
+        if len(candidates) > 1:
+            owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in candidates)
+            choice = f"{candidates[0].distribution}:{short}"
+            raise PluginError(
+                f'{singular} "{name}" is claimed by {owners}. Write "{choice}" to choose, or uninstall one'
+            )
+        return candidates[0]

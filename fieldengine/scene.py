@@ -1,0 +1,192 @@
+"""A scene: which data, which field, which renderer, how to train. YAML file and overrides -> SceneConfig.
+
+The blocks that belong to the engine itself are the dataclasses below; every other block is a plugin's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from fieldengine import document
+from fieldengine.document import Node, Origin
+from fieldengine.errors import PluginError
+from fieldengine.options import Reading, json_schema, parse
+from fieldengine.protocols import Slot
+from fieldengine.registry import Plugin, Registry
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate runs from `training.lr` to its end."""
+
+    decay: Literal["constant", "exponential", "cosine", "milestones"] = "exponential"
+    """shape of the way down"""
+    final: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """factor reached at the last step (exponential, cosine), or applied at each milestone"""
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75, 0.9)
+    """shares of the steps at which `final` is applied once more (milestones)"""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """steps over which the rate rises linearly from zero"""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the field is fitted."""
+
+    steps: Annotated[int, Field(ge=1)] = 2000
+    """optimiser steps"""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """end after this much training time, evaluation not counted"""
+    batch_size: Annotated[int, Field(ge=1)] | Literal["full"] = 8192
+    """pixels, points or rays of one step; `full` takes every item"""
+    loss: Literal["mse", "l1", "smooth_l1", "relative"] = "mse"
+    """smooth_l1 turns linear at 0.1; relative is |f - y| / (|y| + 0.01)"""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Adam's learning rate; plugins may scale it for their own parameters"""
+    schedule: Schedule = Schedule()
+    """how the learning rate falls"""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """decay of the averaged weights that are evaluated and exported; 0 uses the weights themselves"""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """largest norm of the whole gradient"""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """of the one random generator"""
+    precision: Literal["auto", "float32"] = "auto"
+    """number format of training; auto is float32 today"""
+    tile: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """items that are rendered and back-propagated at once; bounds memory, does not change results beyond rounding"""
+    log_every: Annotated[int, Field(ge=1)] = 10
+    """steps between lines of metrics.jsonl"""
+    checkpoint_every: Annotated[int, Field(ge=1)] = 1000
+    """steps between checkpoints; the last step always gets one"""
+    hooks: tuple[Annotated[Any, Slot("hooks")], ...] = ()
+    """plugins that choose batches, change gradients or add penalties"""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """When the field is scored, and on what."""
+
+    every: Annotated[int, Field(ge=0)] = 1000
+    """steps between evaluations; 0 evaluates at the end only"""
+    splits: tuple[Literal["train", "val", "test"], ...] = ("test",)
+    """which splits are scored"""
+    max_views: Annotated[int, Field(ge=1)] | None = None
+    """score at most this many pictures of a split, evenly spaced"""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The five blocks of a scene file."""
+
+    dataset: Annotated[Any, Slot("datasets")]
+    """the data to fit"""
+    field: Annotated[Any, Slot("fields")]
+    """the network that is fitted; the default depends on the data"""
+    renderer: Annotated[Any, Slot("renderers")]
+    """how values come out of the field; the default depends on the data"""
+    training: Training = Training()
+    """how the field is fitted"""
+    evaluation: Evaluation = Evaluation()
+    """when the field is scored"""
+
+
+@dataclass(frozen=True)
+class SceneConfig:
+    """A checked scene.
+
+    Attributes:
+        name: file name without its ending; names the run folder.
+        dataset, field, renderer: options of plugins, instances of their own dataclasses.
+        plain: the whole scene with every default written out, as plain values.
+        plugins: every plugin the scene uses.
+    """
+
+    name: str
+    dataset: Any
+    field: Any
+    renderer: Any
+    training: Training
+    evaluation: Evaluation
+    plain: dict[str, Any]
+    plugins: tuple[Plugin, ...]
+
+
+def read_scene(
+    path: Path, overrides: Sequence[str] | Mapping[str, Any] = (), registry: Registry | None = None
+) -> SceneConfig:
+    """Read and check a scene file. `overrides` are `a.b=value` texts, or a mapping of dotted keys to values.
+
+    Raises SceneError with file, line and key for whatever is wrong.
+    """
+    tree = document.read(path)
+    if isinstance(overrides, Mapping):
+        pairs = [
+            (key, document.from_python(value, Origin(base=Path(), override=f"{key}={value}")))
+            for key, value in overrides.items()
+        ]
+    else:
+        pairs = [document.parse_override(text) for text in overrides]
+    for key, node in pairs:
+        tree = document.override(tree, key, node)
+    return check_scene(tree, path.stem, registry or Registry())
+
+
+def check_scene(tree: Node, name: str, registry: Registry) -> SceneConfig:
+    """Validate a tree of nodes and fill in every default."""
+    reading = Reading(registry)
+    blocks, plain = parse(Blocks, _with_defaults_of_dataset(tree, registry), "", reading)
+    unique = {(plugin.kind, plugin.name, plugin.distribution): plugin for plugin in reading.used}
+    return SceneConfig(
+        name,
+        blocks.dataset,
+        blocks.field,
+        blocks.renderer,
+        blocks.training,
+        blocks.evaluation,
+        plain,
+        tuple(unique.values()),
+    )
+
+
+def _with_defaults_of_dataset(tree: Node, registry: Registry) -> Node:
+    """Name the field and the renderer that suit the data set, where the scene does not."""
+    dataset = tree.value.get("dataset")
+    if dataset is None:
+        installed = ", ".join(registry.names("datasets"))
+        raise tree.origin.error(
+            f"needs a block `dataset: {{type: image, path: photo.png}}`. Types installed: {installed}"
+        )
+    kind = dataset.value.get("type") if isinstance(dataset.value, dict) else dataset
+    if kind is None or not isinstance(kind.value, str):
+        return tree  # parsing the block says what is wrong with it
+    try:
+        options = registry.find("datasets", kind.value).load()
+    except PluginError:
+        return tree
+    blocks = dict(tree.value)
+    for block, default in (("field", options.default_field), ("renderer", options.default_renderer)):
+        node = blocks.get(block, Node({}, tree.origin))
+        if isinstance(node.value, dict) and "type" not in node.value:
+            blocks[block] = Node({"type": Node(default, node.origin), **node.value}, node.origin)
+    return Node(blocks, tree.origin)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys at which two plain scenes differ -> (before, after); a missing key counts as None."""
+    old, new = dict(document.walk(before)), dict(document.walk(after))
+    return {key: (old.get(key), new.get(key)) for key in sorted({*old, *new}) if old.get(key) != new.get(key)}
+
+
+def scene_schema(registry: Registry) -> dict[str, Any]:
+    """JSON Schema of a whole scene with the plugins installed here."""
+    schema = {**json_schema(Blocks, registry), "required": ["dataset"]}
+    for block in ("field", "renderer"):  # their type may be left to the data set
+        for choice in schema["properties"][block]["anyOf"]:
+            choice["required"] = [name for name in choice.get("required", []) if name != "type"]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "fieldengine scene", **schema}
