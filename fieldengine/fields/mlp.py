@@ -1,0 +1,27 @@
+"""The multilayer perceptron every field is built on; its layers come from an activation plugin."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class MLP(nn.Module):
+    """`depth` activated layers of `width`, then a linear map. depth 0 is the linear map alone.
+
+    `layers` holds one module per layer, the last one linear, so that tools can read every layer's input and output.
+    """
+
+    def __init__(self, in_dim: int, out_dim: int, *, width: int, depth: int, activation: Any):
+        super().__init__()
+        sizes = [in_dim, *[width] * depth]
+        hidden = [activation.hidden(a, b, is_first=i == 0) for i, (a, b) in enumerate(itertools.pairwise(sizes))]
+        self.layers = nn.ModuleList([*hidden, activation.output(sizes[-1], out_dim)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, in_dim) -> (m, out_dim)."""
+        for layer in self.layers:
+            x = layer(x)
+        return x

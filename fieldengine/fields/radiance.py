@@ -1,0 +1,91 @@
+"""A radiance field: density, and colour that depends on the direction it is seen from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fieldengine.fields.box import ToUnit
+from fieldengine.fields.mlp import MLP
+from fieldengine.protocols import Slot
+from fieldengine.types import Aabb
+
+
+@dataclass(frozen=True)
+class Radiance:
+    """Density and view-dependent colour in space (NeRF)."""
+
+    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    """what positions become before the density MLP"""
+    direction_encoding: Annotated[Any, Slot("encodings", "spherical_harmonics")]
+    """what viewing directions become before the colour MLP"""
+    activation: Annotated[Any, Slot("activations", "relu")]
+    """makes the layers of both MLPs"""
+    width: Annotated[int, Field(ge=1)] = 64
+    """units of a hidden layer"""
+    depth: Annotated[int, Field(ge=0)] = 1
+    """activated layers of the density MLP"""
+    color_depth: Annotated[int, Field(ge=0)] = 2
+    """activated layers of the colour MLP"""
+    features: Annotated[int, Field(ge=1)] = 15
+    """numbers that the density MLP hands to the colour MLP"""
+    density: Literal["exp", "softplus", "relu"] = "exp"
+    """what makes density positive; exp is truncated where its gradient would overflow"""
+    density_shift: float = -1.0
+    """added to the raw density; below zero starts the scene nearly empty"""
+
+    def build(self, *, in_dim: int, out_dim: int, aabb: Aabb) -> nn.Module:
+        if in_dim != 3 or out_dim != 3:
+            raise ValueError(f"a radiance field maps 3-D positions to 3 colours; the data has {in_dim} and {out_dim}")
+        return RadianceNetwork(self, aabb)
+
+
+class RadianceNetwork(nn.Module):
+    def __init__(self, options: Radiance, aabb: Aabb):
+        super().__init__()
+        self.to_unit = ToUnit(aabb)
+        self.shift = options.density_shift
+        self.positive = {"exp": TruncatedExp.apply, "softplus": nn.functional.softplus, "relu": torch.relu}[
+            options.density
+        ]
+        self.encoding = options.encoding.build(3)
+        self.direction_encoding = options.direction_encoding.build(3)
+        width, activation, f = options.width, options.activation, options.features
+        self.base = MLP(self.encoding.out_dim, 1 + f, width=width, depth=options.depth, activation=activation)
+        self.head = MLP(
+            f + self.direction_encoding.out_dim, 3, width=width, depth=options.color_depth, activation=activation
+        )
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(m, 3) in own coordinates -> sigma (m,) >= 0 per unit of length, features (m, f). Carries gradient."""
+        unit = self.to_unit(x)
+        h = self.base(self.encoding(unit))
+        sigma = self.positive(h[:, 0] + self.shift)
+        inside = (unit.detach().abs() <= 1.0).all(dim=-1)
+        return torch.where(inside, sigma, torch.zeros_like(sigma)), h[:, 1:]
+
+    def rgb(self, features: Tensor, viewdirs: Tensor, normals: Tensor | None = None) -> Tensor:
+        """Features (m, f) and unit directions (m, 3) -> colour (m, 3) in [0, 1]. Carries gradient; ignores normals."""
+        return torch.sigmoid(self.head(torch.cat([features, self.direction_encoding(viewdirs)], dim=-1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Density alone, (m, 3) -> (m,)."""
+        return self.density(x)[0]
+
+
+class TruncatedExp(torch.autograd.Function):
+    """exp(x) whose gradient stops growing at x = 15 (instant-ngp), so that one wild sample cannot undo a training."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.exp(x.clamp(max=80.0))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return grads[0] * torch.exp(x.clamp(max=15.0))

@@ -1,0 +1,54 @@
+"""A signal: values at points, as of an image (2-D), a sound (1-D) or a volume (3-D)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fieldengine.fields.box import ToUnit
+from fieldengine.fields.mlp import MLP
+from fieldengine.protocols import Slot
+from fieldengine.types import Aabb
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Values at points: images, sounds, volumes."""
+
+    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    """what the coordinates become before the MLP"""
+    activation: Annotated[Any, Slot("activations", "relu")]
+    """makes the layers of the MLP"""
+    width: Annotated[int, Field(ge=1)] = 64
+    """units of a hidden layer"""
+    depth: Annotated[int, Field(ge=0)] = 2
+    """activated layers"""
+    output: Literal["linear", "signed", "sigmoid"] = "signed"
+    """what the last layer returns: the value; the value stretched to [-1, 1], so that zero is mid-grey; or its logit"""
+
+    def build(self, *, in_dim: int, out_dim: int, aabb: Aabb) -> nn.Module:
+        return SignalNetwork(self, in_dim, out_dim, aabb)
+
+
+class SignalNetwork(nn.Module):
+    def __init__(self, options: Signal, in_dim: int, out_dim: int, aabb: Aabb):
+        super().__init__()
+        self.to_unit = ToUnit(aabb)
+        self.output = options.output
+        self.encoding = options.encoding.build(in_dim)
+        self.mlp = MLP(
+            self.encoding.out_dim, out_dim, width=options.width, depth=options.depth, activation=options.activation
+        )
+
+    def values(self, x: Tensor) -> Tensor:
+        """(m, d) in the data's own coordinates -> (m, c). Carries gradient to x and to all parameters."""
+        y = self.mlp(self.encoding(self.to_unit(x)))
+        if self.output == "signed":
+            return 0.5 * y + 0.5
+        return torch.sigmoid(y) if self.output == "sigmoid" else y
+
+    forward = values

@@ -1,0 +1,75 @@
+"""The volume renderer: density and colour integrated along rays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from fieldengine.ops import composite, render_weights
+from fieldengine.protocols import RadianceField, Slot
+from fieldengine.types import Aabb, Rays, Rendered, Samples
+
+CHUNK = 1 << 15
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Emission and absorption along rays, for radiance fields."""
+
+    sampler: Annotated[Any, Slot("along_ray", "occupancy")]
+    """where samples lie along a ray"""
+
+    def build(self, *, aabb: Aabb) -> nn.Module:
+        return VolumeRenderer(self.sampler.build(aabb=aabb))
+
+
+class VolumeRenderer(nn.Module):
+    def __init__(self, sampler: Any):
+        super().__init__()
+        self.sampler = sampler
+
+    def check(self, field: nn.Module, items: type) -> None:
+        if items is not Rays:
+            raise ValueError(f"the volume renderer takes rays; this data set gives {items.__name__.lower()}")
+        if not isinstance(field, RadianceField):
+            raise ValueError(
+                f"the volume renderer needs a field with density(x) and rgb(...); {type(field).__name__} lacks them"
+            )
+
+    def render(
+        self, field: RadianceField, items: Rays, *, background: Tensor | None, generator: Generator | None
+    ) -> Rendered:
+        """Colour, opacity and depth of n rays; see `fieldengine.ops.composite`."""
+        samples = self.sampler.sample(items, generator)
+        positions, viewdirs = samples.midpoints(items), items.viewdirs[samples.ray_indices]
+        if torch.is_grad_enabled() or generator is not None:
+            sigma, features = field.density(positions)
+            weights = render_weights(samples, sigma)
+            rgb = field.rgb(features, viewdirs)
+        else:
+            weights, rgb = _without_graph(field, samples, positions, viewdirs)
+        colour, opacity, depth = composite(samples, weights, rgb, background)
+        return Rendered(colour, opacity, depth, samples, weights)
+
+    def affordable(self, batch_size: int) -> int:
+        return self.sampler.affordable(batch_size)
+
+    def update(self, field: RadianceField, step: int, generator: Generator) -> None:
+        self.sampler.update(lambda x: field.density(x)[0], step, generator)
+
+
+def _without_graph(
+    field: RadianceField, samples: Samples, positions: Tensor, viewdirs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Weights (m,) and colours (m, 3), a bounded number of samples at a time; colours that would weigh next to nothing
+    stay black, which spares most of the work behind surfaces."""
+    parts = [field.density(some) for some in positions.split(CHUNK)]
+    sigma, features = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    weights = render_weights(samples, sigma)
+    rgb = torch.zeros(len(samples), 3, device=weights.device)
+    for seen in torch.nonzero(weights > 1e-4)[:, 0].split(CHUNK):
+        rgb[seen] = field.rgb(features[seen], viewdirs[seen])
+    return weights, rgb
