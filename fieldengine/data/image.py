@@ -1,0 +1,86 @@
+"""One picture as a signal over the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Generator, Tensor
+
+from fieldengine.data.pictures import color as named_color
+from fieldengine.data.pictures import downscaled, over, premultiplied, read_picture, to_float
+from fieldengine.errors import DataError
+from fieldengine.rendering.sensors import PointGrid
+from fieldengine.types import Aabb, Batch, Domain, RunContext, View
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture, each pixel an item.
+
+    8 or 16 bit; grey, colour, with or without transparency.
+
+    Scene: `dataset: {type: image, path: photo.png}`
+    """
+
+    default_field: ClassVar[str] = "signal"
+    default_renderer: ClassVar[str] = "direct"
+
+    path: Path
+    """the image file"""
+    downscale: Annotated[int, Field(ge=1)] = 1
+    """average this many pixels each way into one"""
+    grid: Literal["corners", "centres", "isotropic"] = "corners"
+    """coordinates of pixels: outermost at -1 and 1; edges at -1 and 1; or one spacing for both axes"""
+    background: Literal["white", "black", "grey"] | tuple[Unit, Unit, Unit] | None = None
+    """put a transparent picture on this colour; null fits transparency as a fourth channel"""
+
+    def build(self, *, context: RunContext) -> ImageDataset:
+        picture = to_float(torch.from_numpy(read_picture(self.path)))
+        has_alpha = picture.shape[2] in (2, 4)
+        if has_alpha and (self.background is not None or self.downscale > 1):
+            picture = premultiplied(picture)
+        if self.downscale > 1:
+            picture = downscaled(picture, self.downscale)
+        if has_alpha and self.background is not None:
+            picture = over(picture, named_color(self.background))
+        elif has_alpha and self.downscale > 1:
+            picture = torch.cat([picture[..., :-1] / picture[..., -1:].clamp(min=1e-6), picture[..., -1:]], dim=-1)
+        if min(picture.shape[:2]) < 2:
+            size = f"{picture.shape[1]}x{picture.shape[0]}"
+            shrunk = f" after downscale {self.downscale}" if self.downscale > 1 else ""
+            raise DataError(self.path, f"is {size} pixels{shrunk}; a field needs at least 2x2")
+        return ImageDataset(picture.to(context.device), self.grid)
+
+
+class ImageDataset:
+    """Pixels in memory, row by row. There is one picture and so one split: every split is the picture."""
+
+    shape = None
+
+    def __init__(self, picture: Tensor, placement: Literal["corners", "centres", "isotropic"]):
+        height, width, channels = picture.shape
+        self.sensor = PointGrid(height, width, height, width, placement)
+        self.pixels = picture.reshape(-1, channels)
+        self.n_items = len(self.pixels)
+        self.domain = Domain(
+            task="image",
+            aabb=Aabb.of([-1.0, -1.0], [1.0, 1.0]).to(picture.device),
+            out_dim=channels,
+            sensor=self.sensor,
+        )
+
+    def batch(self, indices: Tensor, generator: Generator) -> Batch:
+        return Batch(self.sensor.items(indices), self.pixels[indices], None, indices)
+
+    def views(self, split: str) -> Sequence[View]:
+        return [View("image", self.sensor, self.pixels, None)]
+
+    def notes(self) -> Sequence[str]:
+        return []
