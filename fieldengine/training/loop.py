@@ -1,0 +1,191 @@
+"""The loop around the step: rate, logging, evaluation, checkpoints, and an orderly end."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+from fieldengine.errors import RunError, TrainingError
+from fieldengine.scene import Evaluation, Training
+from fieldengine.training import checkpoint
+from fieldengine.training.metrics import psnr
+from fieldengine.training.optimizer import set_lr
+from fieldengine.training.schedule import lr_factor
+from fieldengine.training.step import Fit, training_step
+
+
+@dataclass
+class Progress:
+    """How far a training has come. `seconds` counts training alone, without evaluation and checkpoints."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+class Watcher(Protocol):
+    """Whoever follows a training: a run folder and a progress bar, a notebook, a test."""
+
+    def stepped(self, step: int, loss: float, psnr: float, seconds: float) -> None:
+        """After every logged step."""
+        ...
+
+    def logged(self, line: dict[str, Any]) -> None:
+        """A line of metrics."""
+        ...
+
+    def checkpoint(self, step: int, state: dict[str, Any]) -> None: ...
+
+
+def train(
+    fit: Fit,
+    training: Training,
+    evaluation: Evaluation,
+    progress: Progress,
+    watcher: Watcher,
+    evaluate: Callable[[], dict[str, float]],
+) -> tuple[str, dict[str, float]]:
+    """Train from `progress` to the end.
+
+    Returns:
+        the status, `done` or `interrupted`, and the scores of the last evaluation.
+
+    Raises TrainingError when the loss is no longer finite.
+    """
+    scores: dict[str, float] = {}
+    scored_at = -1
+    with interruption() as interrupted:
+        while not finished(training, progress) and not interrupted():
+            step = progress.step
+            started = time.perf_counter()
+            lr = set_lr(fit.optimizer, lr_factor(training.schedule, step, training.steps))
+            report = training_step(fit, step)
+            log = step % training.log_every == 0 or step + 1 == training.steps
+            loss = float(report.loss) if log else 0.0  # reading it waits for the device
+            progress.step, progress.seconds = step + 1, progress.seconds + time.perf_counter() - started
+            if log:
+                if not math.isfinite(loss):
+                    raise _diverged(f"the loss became {loss}", progress)
+                value = psnr(float(report.squared_error))
+                watcher.stepped(progress.step, loss, value, progress.seconds)
+                watcher.logged(
+                    {
+                        "step": progress.step,
+                        "seconds": round(progress.seconds, 3),
+                        "loss": loss,
+                        "psnr_batch": value,
+                        "lr": lr,
+                        "items": report.n_items,
+                    }
+                )
+            if progress.step < training.steps:
+                if evaluation.every and progress.step % evaluation.every == 0:
+                    scores, scored_at = _evaluate(fit, progress, watcher, evaluate), progress.step
+                if progress.step % training.checkpoint_every == 0:
+                    _checkpoint(fit, progress, watcher)
+        stopped = interrupted()
+    _checkpoint(fit, progress, watcher)
+    if stopped and progress.step < training.steps:
+        return "interrupted", scores
+    if scored_at != progress.step:
+        scores = _evaluate(fit, progress, watcher, evaluate)
+    return "done", scores
+
+
+def _evaluate(
+    fit: Fit, progress: Progress, watcher: Watcher, evaluate: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    with fit.ema.applied():
+        scores = evaluate()
+    watcher.logged({"step": progress.step, "seconds": round(progress.seconds, 3), **scores})
+    return scores
+
+
+def _checkpoint(fit: Fit, progress: Progress, watcher: Watcher) -> None:
+    if not all(bool(parameter.isfinite().all()) for parameter in fit.parameters):
+        raise _diverged("weights are no longer finite", progress)
+    watcher.checkpoint(progress.step, state_of(fit, progress))
+
+
+def _diverged(what: str, progress: Progress) -> TrainingError:
+    return TrainingError(
+        f"{what} at step {progress.step}. Lower training.lr, or set training.clip; checkpoints from before are kept"
+    )
+
+
+def finished(training: Training, progress: Progress) -> bool:
+    """Whether there is nothing left to train."""
+    out_of_time = training.max_seconds is not None and progress.seconds >= training.max_seconds
+    return progress.step >= training.steps or out_of_time
+
+
+def _hooks(fit: Fit) -> list[Any]:
+    """The working hooks, each once, in a fixed order."""
+    unique: dict[int, Any] = {
+        id(hook): hook for hook in (fit.sampler, fit.transform, *fit.regularizers) if hook is not None
+    }
+    return list(unique.values())
+
+
+def state_of(fit: Fit, progress: Progress) -> dict[str, Any]:
+    """All that a training needs to go on to the same bits."""
+    hooks = {str(i): hook.state_dict() for i, hook in enumerate(_hooks(fit)) if hasattr(hook, "state_dict")}
+    return {
+        "step": progress.step,
+        "seconds": progress.seconds,
+        "field": fit.field.state_dict(),
+        "renderer": fit.renderer.state_dict(),
+        "optimizer": fit.optimizer.state_dict(),
+        "ema": fit.ema.state_dict(),
+        "hooks": hooks,
+        "generator": fit.context.generator.get_state(),
+    }
+
+
+def restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
+    """Put a training back to a saved state. Raises RunError where it does not fit or is damaged."""
+    try:
+        return _restore(fit, state, path)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as reason:
+        raise RunError(
+            path, f"is damaged: its state cannot be put back ({type(reason).__name__}: {reason})"
+        ) from reason
+
+
+def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
+    checkpoint.load_module(fit.field, state["field"], path, "field")
+    checkpoint.load_module(fit.renderer, state["renderer"], path, "renderer")
+    checkpoint.optimizer_state(fit.optimizer, state["optimizer"], path)
+    fit.ema.load_state_dict(state["ema"])
+    for i, hook in enumerate(_hooks(fit)):
+        if str(i) in state["hooks"]:
+            hook.load_state_dict(state["hooks"][str(i)])
+    fit.context.generator.set_state(state["generator"])
+    return Progress(int(state["step"]), float(state["seconds"]))
+
+
+@contextmanager
+def interruption() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM end the loop after the step they fall into; a second one ends at once."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield lambda: False
+        return
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,120 @@
+"""Scores: pictures against pictures, solids against solids. All on [0, 1] values, the higher the better unless said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldengine.errors import TrainingError
+from fieldengine.export.isosurface import POINTS, solid
+from fieldengine.export.mesh import extract
+from fieldengine.protocols import Dataset, Shape, Trained
+from fieldengine.rendering.picture import render_picture
+from fieldengine.types import Aabb, View
+
+SSIM_WINDOW = 11
+IOU_POINTS = 200_000
+SURFACE_POINTS = 30_000
+CHAMFER_RESOLUTION = 128
+
+
+def psnr(squared_error: float) -> float:
+    """Peak signal-to-noise ratio in dB of values in [0, 1] from their mean squared error."""
+    return -10.0 * math.log10(max(squared_error, 1e-12))
+
+
+def score_picture(values: Tensor, target: Tensor) -> dict[str, float]:
+    """PSNR and SSIM of one picture (h, w, c), values clipped to [0, 1].
+
+    SSIM (Gaussian window 11) needs 11 pixels a side.
+    """
+    from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+    a, b = (picture.clamp(0, 1).permute(2, 0, 1)[None] for picture in (values, target))
+    scores = {"psnr": float(peak_signal_noise_ratio(a, b, data_range=1.0))}
+    if min(values.shape[:2]) >= SSIM_WINDOW:
+        found: Any = structural_similarity_index_measure(a, b, data_range=1.0)
+        scores["ssim"] = float(found)
+    return scores
+
+
+def score_views(trained: Trained, views: Sequence[View]) -> dict[str, float]:
+    """Mean over views of each view's scores."""
+    each = []
+    for view in views:
+        picture = render_picture(
+            trained.field, trained.renderer, trained.domain, view.sensor, background=view.background
+        )
+        each.append(score_picture(picture.values, view.target.cpu().view(picture.values.shape)))
+    return {name: sum(scores[name] for scores in each) / len(each) for name in each[0]}
+
+
+@torch.no_grad()
+def score_shape(trained: Trained, shape: Shape, seed: int = 0) -> dict[str, float]:
+    """How well a field's solid agrees with a reference.
+
+    Returns:
+        iou: volume of intersection over union, from points spread evenly in the box.
+        chamfer: mean distance between the surfaces, both directions averaged, in longest edges of the box (lower is
+            better).
+        normal_consistency: mean |n . n'| at closest points, both directions averaged.
+        The last two are missing where the field has no surface yet.
+    """
+    from fieldengine.data.shape import MeshShape  # libigl is needed for solids alone
+
+    aabb = trained.domain.aabb
+    scores = {"iou": iou(trained.field, shape, aabb, seed)}
+    try:
+        mesh = extract(trained, CHAMFER_RESOLUTION)
+    except TrainingError:
+        return scores
+    ours = MeshShape(np.asarray(mesh.vertices), np.asarray(mesh.faces))
+    distances, agreement = [], []
+    for source, target in ((ours, shape), (shape, ours)):
+        points, normals = source.surface(SURFACE_POINTS, seed)
+        distance, there = target.closest(points)
+        distances.append(float(distance.mean()))
+        agreement.append(float((normals * there).sum(-1).abs().mean()))
+    scores["chamfer"] = 0.5 * sum(distances) / float(aabb.size.max())
+    scores["normal_consistency"] = 0.5 * sum(agreement)
+    return scores
+
+
+def iou(field: nn.Module, shape: Shape, aabb: Aabb, seed: int) -> float:
+    """Intersection over union of two solids from IOU_POINTS even points of the box; 1 where both are empty."""
+    random = torch.Generator().manual_seed(seed)
+    x = aabb.lower + torch.rand(IOU_POINTS, 3, generator=random).to(aabb.lower) * aabb.size
+    inside, _ = solid(field, aabb)
+    ours = torch.cat([inside(part) > 0 for part in x.split(POINTS)])
+    theirs = shape.inside(x)
+    union = int((ours | theirs).sum())
+    return int((ours & theirs).sum()) / union if union else 1.0
+
+
+def evaluate(
+    trained: Trained, dataset: Dataset, splits: Sequence[str], max_views: int | None = None
+) -> dict[str, float]:
+    """All scores of a trained field on its data, as flat keys.
+
+    `psnr`, `ssim` are of the first split that has pictures; where a data set holds splits out, `test_psnr` and the
+    like name theirs.
+    """
+    scores: dict[str, float] = {}
+    for split in splits:
+        views = dataset.views(split)
+        if not views:
+            continue
+        if max_views is not None and len(views) > max_views:
+            views = [views[round(i * (len(views) - 1) / max(max_views - 1, 1))] for i in range(max_views)]
+        found = score_views(trained, views)
+        if trained.domain.task == "views":
+            scores.update({f"{split}_{name}": value for name, value in found.items()})
+        scores = {**found, **scores}
+    if dataset.shape is not None:
+        scores.update(score_shape(trained, dataset.shape))
+    return scores

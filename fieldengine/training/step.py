@@ -1,0 +1,169 @@
+"""One training step, read as its stages: refresh, select, fetch, render, loss, adjust, backward, regularise, update.
+
+The loss is a mean over items. Its gradient in the rendered values, the cotangent, is formed explicitly: hooks may
+replace it, and back-propagation starts from it. Items are rendered in tiles and gradients add up, so memory does not
+depend on the batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldengine.errors import PluginError
+from fieldengine.protocols import BatchSampler, Dataset, GradientTransform, Regularizer
+from fieldengine.training.ema import Ema
+from fieldengine.training.loss import Loss, cotangent
+from fieldengine.types import Batch, Rendered, RunContext
+
+
+@dataclass
+class Fit:
+    """Everything a step works with. `batch_size` is in items, `tile` the most that are rendered at once."""
+
+    dataset: Dataset
+    field: nn.Module
+    renderer: Any
+    optimizer: torch.optim.Optimizer
+    ema: Ema
+    loss: Loss
+    sampler: BatchSampler
+    context: RunContext
+    batch_size: int
+    tile: int
+    clip: float | None = None
+    transform: GradientTransform | None = None
+    regularizers: Sequence[Regularizer] = ()
+    grids: list[Tensor] = dataclasses.field(default_factory=list)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """Mean loss and mean squared error over the items of a step, and how many there were.
+
+    Both () tensors, no gradient.
+    """
+
+    loss: Tensor
+    squared_error: Tensor
+    n_items: int
+
+
+def training_step(fit: Fit, step: int) -> StepReport:
+    """Do step number `step` (from 0)."""
+    fit.renderer.update(fit.field, step, fit.context.generator)
+    n = fit.renderer.affordable(fit.batch_size)
+    indices = checked(fit.sampler.select(step, n, Residuals(fit)), fit.dataset.n_items)
+    batch = fit.dataset.batch(indices, fit.context.generator)
+    fit.optimizer.zero_grad(set_to_none=True)
+    report = render_and_backpropagate(fit, batch, step)
+    for regularizer, points in zip(fit.regularizers, fit.grids, strict=True):
+        regularizer.penalty(step, fit.field, points).backward()
+    if fit.clip is not None:
+        nn.utils.clip_grad_norm_(fit.parameters, fit.clip)
+    fit.optimizer.step()
+    fit.ema.update()
+    return report
+
+
+def render_and_backpropagate(fit: Fit, batch: Batch, step: int) -> StepReport:
+    """Tile by tile: values, cotangent, gradient of the parameters."""
+    order = _permutation(fit.transform.prepare(step, fit.field, batch), len(batch)) if fit.transform else None
+    adjusted = _adjusted_over_batch(fit, batch, order) if fit.transform and fit.transform.span == "batch" else None
+    device = batch.targets.device
+    loss, squared = torch.zeros((), device=device), torch.zeros((), device=device)
+    for rows in tiles(len(batch), fit.tile, order):
+        tile = batch[rows]
+        rendered = fit.renderer.render(
+            fit.field, tile.items, background=tile.background, generator=fit.context.generator
+        )
+        losses, g = cotangent(fit.loss, rendered.values, tile.targets, len(batch))
+        if adjusted is not None:
+            g = adjusted[rows]
+        elif fit.transform is not None:
+            g = _of_same_shape(fit.transform.adjust(g, tile.items, rendered), g)
+        if rendered.values.requires_grad:  # rays that meet nothing depend on no parameter
+            rendered.values.backward(g)
+        loss += losses.sum()
+        squared += (rendered.values.detach() - tile.targets).square().mean(dim=-1).sum()
+    return StepReport(loss / len(batch), squared / len(batch), len(batch))
+
+
+def _adjusted_over_batch(fit: Fit, batch: Batch, order: Tensor | None) -> Tensor:
+    """The whole batch's cotangent, adjusted at once: a pass without graph, whose samples the next one repeats."""
+    assert fit.transform is not None
+    g = torch.empty_like(batch.targets)
+    values = torch.empty_like(batch.targets)
+    state = fit.context.generator.get_state()
+    with torch.no_grad():
+        for rows in tiles(len(batch), fit.tile, order):
+            tile, generator = batch[rows], fit.context.generator
+            rendered = fit.renderer.render(fit.field, tile.items, background=tile.background, generator=generator)
+            values[rows] = rendered.values
+            # tile by tile, as without a transform, so that the rounding is the same too
+            g[rows] = cotangent(fit.loss, rendered.values, tile.targets, len(batch))[1]
+    fit.context.generator.set_state(state)
+    return _of_same_shape(fit.transform.adjust(g, batch.items, Rendered(values)), g)
+
+
+def _of_same_shape(adjusted: Tensor, g: Tensor) -> Tensor:
+    if adjusted.shape != g.shape:
+        raise PluginError(
+            f"the gradient transform made {tuple(adjusted.shape)} of a cotangent of shape {tuple(g.shape)}; "
+            f"the shape must stay"
+        )
+    return adjusted
+
+
+def _permutation(order: Tensor | None, n: int) -> Tensor | None:
+    """The order a transform asked for, once it is known to hold every item exactly once."""
+    if order is not None and not torch.equal(order.sort().values, torch.arange(n, device=order.device)):
+        raise PluginError(f"the gradient transform's order is not a permutation of the {n} items of the batch")
+    return order
+
+
+def tiles(n: int, size: int, order: Tensor | None = None) -> Iterator[slice | Tensor]:
+    """Rows 0..n-1 in runs of at most `size`, in the given order (n,) or as they come."""
+    for first in range(0, n, size):
+        yield slice(first, first + size) if order is None else order[first : first + size]
+
+
+def checked(indices: Tensor, n_items: int) -> Tensor:
+    """Item numbers as a sampler gave them, or a PluginError that says what is wrong with them."""
+    if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+        raise PluginError(
+            f"the batch sampler returned {indices.dtype} of shape {tuple(indices.shape)}; expected int64 (n,), n >= 1"
+        )
+    low, high = int(indices.min()), int(indices.max())
+    if low < 0 or high >= n_items:
+        raise PluginError(f"the batch sampler returned items {low} to {high}; there are 0 to {n_items - 1}")
+    return indices
+
+
+class Residuals:
+    """Answers a sampler's question how well items are fitted now (`fieldengine.protocols.ErrorOracle`)."""
+
+    def __init__(self, fit: Fit):
+        self._fit = fit
+        self.n_items = fit.dataset.n_items
+
+    @torch.no_grad()
+    def residuals(self, indices: Tensor) -> Tensor:
+        fit = self._fit
+        batch = fit.dataset.batch(indices, fit.context.generator)
+        return torch.cat(
+            [
+                fit.renderer.render(fit.field, tile.items, background=tile.background, generator=None).values
+                - tile.targets
+                for tile in (batch[rows] for rows in tiles(len(batch), fit.tile))
+            ]
+        )
