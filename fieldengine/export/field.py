@@ -1,0 +1,63 @@
+"""The field itself in one file: tensors and JSON, nothing that runs.
+
+A safetensors file whose metadata holds, under the key `fieldengine`, the options of field and renderer, the domain,
+and the metrics. It opens without the scene's data.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from fieldengine.errors import RunError
+from fieldengine.export.files import atomic, require_suffix
+from fieldengine.protocols import Trained
+from fieldengine.rendering.domain import describe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FieldExporter:
+    """The trained field as one safe file (.safetensors).
+
+    `fieldengine.load` opens it without the data; it holds tensors and JSON, nothing that runs.
+    """
+
+    def write(self, trained: Trained, out: Path) -> str:
+        require_suffix(out, (".safetensors",), "a field file")
+        parts = {"field": trained.field, "renderer": trained.renderer}
+        tensors = {
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, part in parts.items()
+            for key, value in part.state_dict().items()
+        }
+        header = {"format": FORMAT, "recipe": trained.recipe, "domain": describe(trained.domain)}
+        with atomic(out) as temporary:
+            try:
+                save_file(tensors, temporary, metadata={"fieldengine": json.dumps(header)})
+            except SafetensorError as reason:
+                raise RunError(out, f"cannot be written: {reason}") from reason
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        return f"{len(tensors)} tensors, {size / 1e6:.1f} MB"
+
+
+def read_field_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a field file. Raises RunError for what is not one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("fieldengine", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, OSError, ValueError) as reason:
+        raise RunError(path, f"is not a field file, or is cut short: {reason}") from reason
+    if not isinstance(header, dict) or "domain" not in header:
+        raise RunError(path, "is a safetensors file, but not one that `fieldengine export field` wrote")
+    if header.get("format") != FORMAT:
+        raise RunError(path, f"has format {header.get('format')}; this fieldengine reads {FORMAT}. Update fieldengine")
+    return header, tensors

@@ -1,0 +1,71 @@
+"""A mesh file of a field's surface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import NDArray
+from pydantic import Field
+from trimesh.visual import ColorVisuals
+
+from fieldengine.errors import TrainingError
+from fieldengine.export.files import atomic, require_suffix
+from fieldengine.export.isosurface import POINTS, isosurface, solid
+from fieldengine.protocols import RadianceField, Trained
+
+FORMATS = (".ply", ".obj", ".stl", ".glb")
+
+
+@dataclass(frozen=True)
+class MeshExporter:
+    """The surface as triangles (.ply .obj .stl .glb).
+
+    In the data's own coordinates and units, closed, normals outward, coloured where the field has colours.
+    """
+
+    resolution: Annotated[int, Field(ge=2, le=4096)] = 256
+    """cells along the longest edge of the box"""
+    level: float | None = None
+    """distance (surface) or density (radiance); null is 0, or a density that is opaque within 1/128 of the box"""
+
+    def write(self, trained: Trained, out: Path) -> str:
+        suffix = require_suffix(out, FORMATS, "a mesh file")
+        mesh = extract(trained, self.resolution, self.level)
+        with atomic(out) as temporary:
+            mesh.export(temporary, file_type=suffix.removeprefix("."))
+        state = "watertight" if mesh.is_watertight else "not watertight"
+        return f"{len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {state}"
+
+
+def extract(trained: Trained, resolution: int, level: float | None = None) -> trimesh.Trimesh:
+    """The surface of a trained field as a mesh, coloured where the field has colours.
+
+    Raises ValueError for a field without an inside, TrainingError where nothing lies above the level.
+    """
+    inside, used = solid(trained.field, trained.domain.aabb, level)
+    triangles = isosurface(inside, trained.domain.aabb, resolution)
+    if not len(triangles.faces):
+        raise TrainingError(f"no surface at level {used:g}; try another --level, or train longer")
+    mesh = trimesh.Trimesh(triangles.vertices, triangles.faces, process=False)
+    if isinstance(trained.field, RadianceField):
+        colours = _colours(trained.field, mesh, trained.domain.aabb.lower.device)
+        mesh.visual = ColorVisuals(mesh, vertex_colors=colours)
+    return mesh
+
+
+@torch.no_grad()
+def _colours(field: RadianceField, mesh: trimesh.Trimesh, device: torch.device) -> NDArray[np.uint8]:
+    """Colour of each vertex seen head-on, (v, 3)."""
+    vertices = torch.from_numpy(np.asarray(mesh.vertices, dtype=np.float32)).to(device)
+    towards = torch.from_numpy(-np.asarray(mesh.vertex_normals, dtype=np.float32)).to(device)
+
+    def colour(x: Any, d: Any) -> Any:
+        return field.rgb(field.density(x)[1], torch.nn.functional.normalize(d, dim=-1))
+
+    parts = [colour(x, d) for x, d in zip(vertices.split(POINTS), towards.split(POINTS), strict=True)]
+    return (torch.cat(parts).cpu().numpy() * 255).round().astype(np.uint8)
