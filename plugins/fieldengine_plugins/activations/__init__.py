@@ -1,0 +1,1 @@
+"""Activations: the layers of an MLP, nonlinearity and initialisation together."""

@@ -1,0 +1,55 @@
+"""Sine networks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Siren:
+    """sin(omega (Wx + b)), SIREN.
+
+    Sitzmann et al. 2020, Implicit Neural Representations with Periodic Activation Functions.
+
+    First weights U(-1/d, 1/d), all later ones U(+-sqrt(6/n)/omega), n inputs (their section 3.2). Biases: torch's
+    default U(+-1/sqrt(n)) as in the authors' code, or the bound of the layer's weights as in COIN and INT.
+
+    Scene: `activation: {type: siren, omega: 30}`
+    """
+
+    omega: Annotated[float, Field(gt=0)] = 30.0
+    """frequency of the hidden layers"""
+    first_omega: Annotated[float, Field(gt=0)] = 30.0
+    """frequency of the first layer; about 3000 for sound"""
+    bias: Literal["torch", "weight"] = "torch"
+    """how biases are drawn"""
+
+    def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
+        omega = self.first_omega if is_first else self.omega
+        bound = 1.0 / in_dim if is_first else math.sqrt(6.0 / in_dim) / self.omega
+        return nn.Sequential(self._linear(in_dim, out_dim, bound), Sine(omega))
+
+    def output(self, in_dim: int, out_dim: int) -> nn.Module:
+        return self._linear(in_dim, out_dim, math.sqrt(6.0 / in_dim) / self.omega)
+
+    def _linear(self, in_dim: int, out_dim: int, bound: float) -> nn.Linear:
+        linear = nn.Linear(in_dim, out_dim)
+        nn.init.uniform_(linear.weight, -bound, bound)
+        if self.bias == "weight":
+            nn.init.uniform_(linear.bias, -bound, bound)
+        return linear
+
+
+class Sine(nn.Module):
+    def __init__(self, omega: float):
+        super().__init__()
+        self.omega = omega
+
+    def forward(self, u: Tensor) -> Tensor:
+        return torch.sin(self.omega * u)

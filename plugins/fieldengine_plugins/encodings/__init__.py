@@ -1,0 +1,1 @@
+"""Encodings: what coordinates become before the MLP."""

@@ -1,0 +1,74 @@
+"""Multiresolution hash grid: a table of learned features at many resolutions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fieldengine.api import AdamSettings
+from fieldengine.ops import grid_levels, hash_encode
+
+MOST_NUMBERS = 2**30  # 4 GiB, and three times that again while training
+
+
+@dataclass(frozen=True)
+class HashGrid:
+    """Learned features at many resolutions (multiresolution hash encoding).
+
+    Müller et al. 2022, Instant Neural Graphics Primitives; 1 to 4 dimensions.
+
+    Positions, table sizes and hashing as in tiny-cuda-nn: half a cell of offset, coarse levels stored whole, finer
+    ones hashed. One difference: within half a cell of the upper faces tiny-cuda-nn wraps around to the other side of
+    the box, here the nearest vertex is used. Its table trains with its own Adam settings: betas (0.9, 0.99), eps
+    1e-15.
+
+    Scene: `encoding: {type: hash_grid, n_levels: 16, finest: 1024, log2_table: 19}`
+    """
+
+    n_levels: Annotated[int, Field(ge=1, le=32)] = 16
+    """resolutions"""
+    n_features: Literal[1, 2, 4, 8] = 2
+    """features per level"""
+    log2_table: Annotated[int, Field(ge=4, le=24)] = 17
+    """log2 of the most entries of a level"""
+    coarsest: Annotated[int, Field(ge=2)] = 16
+    """cells per axis of the first level"""
+    finest: Annotated[int, Field(ge=2, le=2**20)] = 512
+    """cells per axis of the last level"""
+    interpolation: Literal["linear", "smoothstep"] = "linear"
+    """smoothstep has a continuous first derivative, which normals and eikonal terms need"""
+    lr_scale: Annotated[float, Field(gt=0)] = 1.0
+    """learning rate of the table as a multiple of `training.lr`"""
+
+    def __post_init__(self) -> None:
+        if self.finest < self.coarsest:
+            raise ValueError(f"finest ({self.finest}) is below coarsest ({self.coarsest})")
+
+    def build(self, in_dim: int) -> nn.Module:
+        if not 1 <= in_dim <= 4:
+            raise ValueError(f"hash_grid takes 1 to 4 dimensions, not {in_dim}")
+        return HashGridModule(self, in_dim)
+
+
+class HashGridModule(nn.Module):
+    def __init__(self, options: HashGrid, in_dim: int):
+        super().__init__()
+        self.levels = grid_levels(in_dim, options.n_levels, options.coarsest, options.finest, options.log2_table)
+        rows = self.levels[-1].offset + self.levels[-1].size
+        if rows * options.n_features > MOST_NUMBERS:
+            raise ValueError(
+                f"the table would hold {rows * options.n_features:,} numbers; the most is {MOST_NUMBERS:,}. "
+                f"Lower log2_table, n_levels or n_features"
+            )
+        self.table = nn.Parameter(torch.empty(rows, options.n_features).uniform_(-1e-4, 1e-4))
+        self.smooth = options.interpolation == "smoothstep"
+        self.out_dim = options.n_levels * options.n_features
+        self.adam = AdamSettings(lr_scale=options.lr_scale, betas=(0.9, 0.99), eps=1e-15)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, d) in [-1, 1] -> (m, n_levels n_features). Carries gradient to x and to the table."""
+        return hash_encode(0.5 * x + 0.5, self.table, self.levels, smooth=self.smooth)
