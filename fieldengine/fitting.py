@@ -1,0 +1,224 @@
+"""From a scene file to a run: what `fieldengine train` and `fieldengine.train` do."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from fieldengine.build import TrainedField, build_dataset, build_fit, choose_device
+from fieldengine.errors import TrainingError, is_out_of_memory
+from fieldengine.export.image import write_picture
+from fieldengine.progress import TrainingBar
+from fieldengine.rendering.picture import render_picture
+from fieldengine.run import Run, RunFolder
+from fieldengine.scene import SceneConfig, read_scene
+from fieldengine.training import loop
+from fieldengine.training.loop import Progress
+from fieldengine.training.metrics import evaluate
+from fieldengine.training.step import Fit
+from fieldengine.types import RunContext
+
+
+def train(
+    scene: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    quiet: bool = True,
+    console: Console | None = None,
+) -> Run:
+    """Train a scene and return the run.
+
+    Args:
+        scene: the scene file.
+        overrides: `a.b=value` texts, or a mapping such as {"training.steps": 500}.
+        out: run folder; None takes runs/<scene name>, or the next free number.
+        resume: go on from the last checkpoint of `out`, or of the newest run of this scene.
+        device: auto, cpu or cuda.
+        quiet: print warnings only.
+        console: where to print; None is the standard error stream.
+
+    Raises FieldEngineError; its `exit_code` is 2 where the input is wrong and 1 where training failed.
+    """
+    started = time.perf_counter()
+    console = console or Console(stderr=True)
+    config = read_scene(Path(scene), overrides)
+    chosen = choose_device(device)
+    place = None if out is None else Path(out)
+    folder = RunFolder.to_resume(config.name, place) if resume else RunFolder.create(config.name, place)
+    record = _Record(folder, console, quiet)
+    context = RunContext(chosen, torch.Generator().manual_seed(config.training.seed), config.training.seed)
+    saved = None
+    if resume:
+        folder.refuse_changes(config)
+        saved = folder.load_checkpoint()
+    try:
+        dataset = build_dataset(config, context)
+        fit, trained = build_fit(config, dataset, context)
+    except BaseException as reason:  # whatever it was, no empty run folder stays behind
+        if not resume:
+            _undo(folder)
+        else:
+            folder.say(f"not resumed: {reason}")
+        raise
+    progress = Progress()
+    if saved is not None:
+        progress = loop.restore(fit, saved.get("training", {}), folder.last_checkpoint())
+        folder.forget_after(progress.step, scores_too=loop.finished(config.training, progress))
+    folder.write_scene(config)
+    for note in dataset.notes():
+        record.warn(note)
+    record.tell(_headline(folder, trained, dataset.n_items, chosen, progress.step))
+    summary = _story(config, trained, chosen)
+    try:
+        status, scores = _run(config, fit, trained, progress, record)
+    except BaseException as reason:  # whatever it was, the run folder says why before it goes on its way
+        folder.say(f"failed: {type(reason).__name__}: {reason}")
+        folder.write_summary(
+            {**summary, "status": "failed", "reason": str(reason), **_figures(progress, started, chosen), "metrics": {}}
+        )
+        if is_out_of_memory(reason):
+            raise TrainingError("ran out of memory. Lower training.tile, or training.batch_size") from reason
+        raise
+    summary = {**summary, "status": status, **_figures(progress, started, chosen), "metrics": scores}
+    folder.write_summary(summary)
+    trained.recipe["metrics"] = scores
+    record.tell(_closing(folder, status, scores, progress))
+    return Run(folder.path, trained, summary)
+
+
+def _run(
+    config: SceneConfig, fit: Fit, trained: TrainedField, progress: Progress, record: _Record
+) -> tuple[str, dict[str, float]]:
+    bar = TrainingBar(record.console, config.training.steps, record.quiet)
+    watcher = _Watcher(record.folder, bar, trained)
+    splits, most = config.evaluation.splits, config.evaluation.max_views
+    with bar.shown():
+        status, scores = loop.train(
+            fit,
+            config.training,
+            config.evaluation,
+            progress,
+            watcher,
+            lambda: evaluate(trained, fit.dataset, splits, most),
+        )
+    fit.ema.settle()  # from here on the field is the one that was scored
+    if status == "done" and trained.domain.sensor is not None:
+        picture = render_picture(trained.field, trained.renderer, trained.domain, trained.domain.sensor)
+        write_picture(record.folder.images / f"step_{progress.step:08d}.png", picture.values)
+    return status, scores
+
+
+@dataclass
+class _Record:
+    """Says things to the person and to the log."""
+
+    folder: RunFolder
+    console: Console
+    quiet: bool
+
+    def warn(self, text: str) -> None:
+        self.folder.say(f"warning: {text}")
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+    def tell(self, text: str) -> None:
+        self.folder.say(text)
+        if not self.quiet:
+            self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass
+class _Watcher:
+    """Follows the loop for the run folder and the person."""
+
+    folder: RunFolder
+    bar: TrainingBar
+    trained: TrainedField
+
+    def stepped(self, step: int, loss: float, psnr: float, seconds: float) -> None:
+        self.bar.stepped(step, loss, psnr, seconds)
+
+    def logged(self, line: dict[str, Any]) -> None:
+        self.folder.log(line)
+
+    def checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        self.folder.save_checkpoint(step, self.trained, state)
+
+
+def _headline(folder: RunFolder, trained: TrainedField, n_items: int, device: torch.device, step: int) -> str:
+    parts = [trained.recipe["field"]["type"]]
+    parts += [part["type"] for part in trained.recipe["field"].values() if isinstance(part, dict)]
+    size = f"{n_items:,} items, {_n_parameters(trained):,} parameters"
+    what = f"{trained.domain.task}: {' + '.join(parts)}, {size}, on {device.type}"
+    where = f"resuming at step {step} in" if step else "run folder"
+    return f"{what}\n{where} {folder.path}"
+
+
+def _closing(folder: RunFolder, status: str, scores: Mapping[str, float], progress: Progress) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    if status == "interrupted":
+        return f"interrupted at step {progress.step}; a checkpoint was written. Go on with --resume --out {folder.path}"
+    done = "; ".join(part for part in (f"done: {progress.step} steps in {progress.seconds:.0f} s", figures) if part)
+    return f"{done}\nrun folder {folder.path}"
+
+
+def _story(config: SceneConfig, trained: TrainedField, device: torch.device) -> dict[str, Any]:
+    """What is known before training ends."""
+    packages = ("fieldengine", "torch", "numpy")
+    return {
+        "scene": config.name,
+        "task": trained.domain.task,
+        "n_parameters": _n_parameters(trained),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "seed": config.training.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "plugins": [plugin.as_dict() for plugin in config.plugins],
+    }
+
+
+def _figures(progress: Progress, started: float, device: torch.device) -> dict[str, Any]:
+    return {
+        "steps": progress.step,
+        "seconds_train": round(progress.seconds, 3),
+        "seconds_total": round(time.perf_counter() - started, 3),
+        "steps_per_second": round(progress.step / progress.seconds, 3) if progress.seconds else 0.0,
+        "peak_memory_mb": _peak_memory_mb(device),
+    }
+
+
+def _peak_memory_mb(device: torch.device) -> float | None:
+    """Most memory held at once: of the GPU, or of this process since it began; None where the system does not tell."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
+
+
+def _n_parameters(trained: TrainedField) -> int:
+    return sum(p.numel() for p in trained.field.parameters())
+
+
+def _undo(folder: RunFolder) -> None:
+    """Remove the empty folder of a run that never began. A file that appeared in it meanwhile keeps it."""
+    for part in (folder.checkpoints, folder.images, folder.path):
+        try:
+            part.rmdir()
+        except OSError:
+            return
