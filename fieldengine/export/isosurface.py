@@ -59,7 +59,7 @@ def isosurface(inside: Callable[[Tensor], Tensor], aabb: Aabb, resolution: int, 
     cell = float(size.max()) / resolution
     cells = np.maximum(1, np.ceil(size / cell - 1e-6)).astype(int)
     thickness = max(1, most // int((cells[1] + 3) * (cells[2] + 3)) - 1)
-    pieces: list[tuple[Any, Any]] = []
+    pieces: list[tuple[Any, Any, Any]] = []
     last_of_slab_before = None
     for first in range(0, cells[0] + 1, thickness):
         layers = np.arange(first, min(first + thickness, cells[0] + 1))
@@ -70,8 +70,11 @@ def isosurface(inside: Callable[[Tensor], Tensor], aabb: Aabb, resolution: int, 
         last_of_slab_before = new[-1:]
         if values.max() < 0 or values.min() > 0:
             continue
-        vertices, faces = mcubes.marching_cubes(values, 0.0)
-        pieces.append((vertices + np.array([first - 1, -1, -1]), faces.astype(np.int64)))
+        # only signs choose the triangles: every vertex comes as the exact middle of its edge, which tells edges apart
+        middles, faces = mcubes.marching_cubes(np.where(values > 0, 1.0, -1.0), 0.0)
+        vertices = _crossings(values, middles)
+        shift = np.array([first - 1, -1, -1])
+        pieces.append(((2 * (middles + shift)).astype(np.int64), vertices + shift, faces.astype(np.int64)))
     return _joined(pieces, lower, cell)
 
 
@@ -84,8 +87,6 @@ def _layers(
     positions = torch.from_numpy((lower + places.reshape(-1, 3) * cell).astype(np.float32)).to(device)
     found = torch.cat([inside(part) for part in positions.split(POINTS)]).cpu().double().numpy()
     found = np.nan_to_num(found, nan=-1.0).reshape(places.shape[:-1])
-    # a zero would put vertices on the lattice itself, with triangles without area around them
-    found = np.where(np.abs(found) < 1e-12, -1e-12, found)
     values = _outside(np.pad(found, ((0, 0), (1, 1), (1, 1)), mode="edge"))
     values[:, 1:-1, 1:-1] = found
     return values
@@ -96,20 +97,24 @@ def _outside(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return -1e3 * np.abs(values)
 
 
-def _joined(pieces: list[tuple[Any, Any]], lower: Any, cell: float) -> Triangles:
-    """Slabs as one mesh in own coordinates.
+def _crossings(values: NDArray[np.float64], middles: Any) -> Any:
+    """Where the surface crosses each edge of the lattice, by linear interpolation.
 
-    Vertices of two slabs are one where they lie on the same edge of the lattice. Coordinates would not tell:
-    interpolation leaves a rounding on them that depends on the cell it was done in.
+    It stays a thousandth of a cell away from the lattice's own points: nearer, the vertices around such a point would
+    become one when a file rounds them, and the mesh would no longer be closed.
     """
-    if not any(len(faces) for _, faces in pieces):
+    low, high = np.floor(middles).astype(int), np.ceil(middles).astype(int)
+    a, b = values[tuple(low.T)], values[tuple(high.T)]
+    return low + (high - low) * np.clip(a / (a - b), 1e-3, 1 - 1e-3)[:, None]
+
+
+def _joined(pieces: list[tuple[Any, Any, Any]], lower: Any, cell: float) -> Triangles:
+    """Slabs as one mesh in own coordinates; vertices of two slabs are one where they lie on the same edge."""
+    if not any(len(faces) for _, _, faces in pieces):
         return Triangles(np.zeros((0, 3)), np.zeros((0, 3), dtype=np.int64))
-    offsets = np.cumsum([0, *(len(vertices) for vertices, _ in pieces)])
-    faces = np.concatenate([faces + offset for (_, faces), offset in zip(pieces, offsets, strict=False)])
-    vertices = np.concatenate([vertices for vertices, _ in pieces])
-    whole = np.abs(vertices - np.round(vertices)) < 1e-9
-    edges = np.where(whole, 2 * np.round(vertices), 2 * np.floor(vertices) + 1).astype(np.int64)
+    offsets = np.cumsum([0, *(len(vertices) for _, vertices, _ in pieces)])
+    faces = np.concatenate([faces + offset for (_, _, faces), offset in zip(pieces, offsets, strict=False)])
+    edges = np.concatenate([edges for edges, _, _ in pieces])
+    vertices = np.concatenate([vertices for _, vertices, _ in pieces])
     _, chosen, index = np.unique(edges, axis=0, return_index=True, return_inverse=True)
-    faces = index.reshape(-1)[faces]
-    proper = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    return Triangles(lower + vertices[chosen] * cell, faces[proper])
+    return Triangles(lower + vertices[chosen] * cell, index.reshape(-1)[faces])

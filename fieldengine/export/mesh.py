@@ -58,11 +58,23 @@ def extract(trained: Trained, resolution: int, level: float | None = None) -> tr
     return mesh
 
 
+def vertex_normals(mesh: trimesh.Trimesh) -> NDArray[np.float64]:
+    """Outward unit normals (v, 3), each the mean over a vertex's faces by area.
+
+    By angle, as trimesh means them, the needles that marching cubes leaves would weigh as much as their neighbours.
+    """
+    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+    normals = np.zeros((len(mesh.vertices), 3))
+    for corner in range(3):
+        np.add.at(normals, mesh.faces[:, corner], np.cross(b - a, c - a))
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-300)
+
+
 @torch.no_grad()
 def _colours(field: RadianceField, mesh: trimesh.Trimesh, device: torch.device) -> NDArray[np.uint8]:
     """Colour of each vertex seen head-on, (v, 3)."""
     vertices = torch.from_numpy(np.asarray(mesh.vertices, dtype=np.float32)).to(device)
-    towards = torch.from_numpy(-np.asarray(mesh.vertex_normals, dtype=np.float32)).to(device)
+    towards = torch.from_numpy(-vertex_normals(mesh).astype(np.float32)).to(device)
 
     def colour(x: Any, d: Any) -> Any:
         return field.rgb(field.density(x)[1], torch.nn.functional.normalize(d, dim=-1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import trimesh
@@ -12,7 +12,7 @@ from pydantic import Field
 from trimesh.visual import ColorVisuals
 
 from fieldengine.export.files import atomic, require_suffix
-from fieldengine.export.mesh import extract
+from fieldengine.export.mesh import extract, vertex_normals
 from fieldengine.protocols import Trained
 
 
@@ -36,10 +36,12 @@ class PointsExporter:
         suffix = require_suffix(out, (".ply", ".xyz"), "a point cloud")
         mesh = extract(trained, self.resolution, self.level)
         positions, face = trimesh.sample.sample_surface(mesh, self.points, seed=self.seed)[:2]
-        normals = mesh.face_normals[face]
+        places = trimesh.triangles.points_to_barycentric(mesh.triangles[face], positions)
+        normals = _between(vertex_normals(mesh), mesh, face, places)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         colours = None
         if isinstance(mesh.visual, ColorVisuals) and mesh.visual.kind == "vertex":
-            colours = mesh.visual.vertex_colors[mesh.faces[face]].mean(axis=1).astype(np.uint8)
+            colours = _between(mesh.visual.vertex_colors, mesh, face, places).round().astype(np.uint8)
         # trimesh's own point cloud has no normals, without which a cloud is of little use; a mesh without faces has
         no_faces = np.zeros((0, 3), dtype=np.int64)
         cloud = trimesh.Trimesh(positions, no_faces, vertex_normals=normals, vertex_colors=colours, process=False)
@@ -49,3 +51,8 @@ class PointsExporter:
             else:
                 cloud.export(temporary, file_type="ply", vertex_normal=True)
         return f"{len(positions)} points with normals{'' if colours is None else ' and colours'}"
+
+
+def _between(values: Any, mesh: trimesh.Trimesh, face: Any, places: Any) -> Any:
+    """Values of vertices (v, c) at points (n, c), linear on each point's face."""
+    return (values[mesh.faces[face]] * places[:, :, None]).sum(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import mcubes
@@ -179,6 +180,16 @@ def test_no_triangle_is_without_area_even_where_the_surface_runs_through_the_lat
         assert (faces[:, 0] != faces[:, 1]).all()
         assert (faces[:, 1] != faces[:, 2]).all()
         assert (faces[:, 2] != faces[:, 0]).all()
+
+
+@pytest.mark.parametrize("past", [1e-12, 1e-9, 1e-6, -1e-9])
+def test_a_mesh_stays_closed_in_a_file_of_rounded_numbers(tmp_path: Path, past: float):
+    # six points of the lattice lie this far inside the ball: the vertices around each are all but one
+    found = isosurface(lambda x: ball(0.5, 0.25, 0.25, 0.25)(x.double()) + past, BOX, 32)
+    mesh_of(found).export(tmp_path / "ball.ply")
+    again = trimesh.load(tmp_path / "ball.ply")  # which makes one of vertices that are equal
+    assert len(again.vertices) == len(found.vertices)
+    assert again.is_watertight
 
 
 def test_solids_that_do_not_touch_stay_apart():
