@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fieldengine.ops.twins import has_twin
+
 PRIMES = (1, 2654435761, 805459861, 3674653429)
 MAX_DIM = len(PRIMES)
 
@@ -51,6 +53,7 @@ def grid_levels(dim: int, n_levels: int, coarsest: int, finest: int, log2_table:
     return tuple(levels)
 
 
+@has_twin
 def hash_encode(x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth: bool = False) -> Tensor:
     """Features of positions on every level, side by side.
 
@@ -58,7 +61,8 @@ def hash_encode(x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth
     inside a cell unless `smooth`.
 
     Args:
-        x: (m, d) in [0, 1], d from 1 to 4; positions outside are moved to the nearest face.
+        x: (m, d) in [0, 1], d from 1 to 4; positions outside are moved to the nearest face. A position that is not a
+            number gets features that are not numbers.
         table: (rows, F), all levels one after the other.
         smooth: weigh by 3w^2 - 2w^3 instead of w, which makes the first derivative continuous.
 
@@ -70,7 +74,7 @@ def hash_encode(x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth
     rows, weights = [], []
     for level in levels:
         p = x * level.scale + 0.5
-        cell = p.detach().floor()
+        cell = p.detach().nan_to_num(0.0).floor()
         w = p - cell
         if smooth:
             w = w * w * (3.0 - 2.0 * w)
