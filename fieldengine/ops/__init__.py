@@ -1,19 +1,24 @@
-"""The numeric core: plain functions of tensors, one idea a file. Each is the reference that faster twins must equal."""
+"""The numeric core: plain functions of tensors, one idea a file. Each is the reference; faster twins must equal it."""
 
-from fieldengine.ops.compositing import composite, render_weights
+from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode
 from fieldengine.ops.intersect import intersect_aabb
 from fieldengine.ops.march import march
-from fieldengine.ops.scan import exclusive_sum, sum_by_ray
+from fieldengine.ops.pdf import sample_pdf
+from fieldengine.ops.scan import argmax_by_ray, exclusive_sum, sum_by_ray
 
 __all__ = [
     "GridLevel",
+    "accumulate",
+    "argmax_by_ray",
     "composite",
     "exclusive_sum",
     "grid_levels",
     "hash_encode",
     "intersect_aabb",
     "march",
-    "render_weights",
+    "sample_pdf",
     "sum_by_ray",
+    "weights_from_alpha",
+    "weights_from_density",
 ]

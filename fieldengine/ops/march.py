@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fieldengine.ops.twins import has_twin
 from fieldengine.types import Aabb, Rays, Samples
 
 
+@has_twin
 def march(
     rays: Rays,
     t_near: Tensor,
@@ -69,7 +71,7 @@ def _march_some(
     occupied: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     index, k = torch.nonzero(steps < counts[part, None], as_tuple=True)
-    index = index + part.start
+    index, k = index + part.start, k.to(start.dtype)
     t0 = torch.maximum(start[index] + k * step, t_near[index])
     t1 = torch.minimum(start[index] + (k + 1) * step, t_far[index])
     x = rays.origins[index] + (0.5 * (t0 + t1))[:, None] * rays.viewdirs[index]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from torch import Generator, Tensor, nn
 
-from fieldengine.ops import composite, render_weights
+from fieldengine.ops import composite, weights_from_density
 from fieldengine.protocols import RadianceField, Slot
 from fieldengine.types import Aabb, Rays, Rendered, Samples
 
@@ -47,7 +47,7 @@ class VolumeRenderer(nn.Module):
         positions, viewdirs = samples.midpoints(items), items.viewdirs[samples.ray_indices]
         if torch.is_grad_enabled() or generator is not None:
             sigma, features = field.density(positions)
-            weights = render_weights(samples, sigma)
+            weights = weights_from_density(samples, sigma)
             rgb = field.rgb(features, viewdirs)
         else:
             weights, rgb = _without_graph(field, samples, positions, viewdirs)
@@ -68,7 +68,7 @@ def _without_graph(
     stay black, which spares most of the work behind surfaces."""
     parts = [field.density(some) for some in positions.split(CHUNK)]
     sigma, features = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-    weights = render_weights(samples, sigma)
+    weights = weights_from_density(samples, sigma)
     rgb = torch.zeros(len(samples), 3, device=weights.device)
     for seen in torch.nonzero(weights > 1e-4)[:, 0].split(CHUNK):
         rgb[seen] = field.rgb(features[seen], viewdirs[seen])

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fieldengine.ops import composite, exclusive_sum, render_weights, sum_by_ray
+from fieldengine.ops import (
+    argmax_by_ray,
+    composite,
+    exclusive_sum,
+    sum_by_ray,
+    weights_from_alpha,
+    weights_from_density,
+)
 from fieldengine.types import Samples
 
 COUNTS = (3, 0, 1, 5, 0, 0, 2, 0)  # samples of each ray, among them rays with none at the start, middle and end
@@ -90,7 +97,7 @@ def test_weights_colour_opacity_and_depth_equal_a_loop_over_rays():
     samples = random_samples()
     sigma, rgb = random_sigma(samples, scale=3.0), torch.rand(len(samples), 3, dtype=torch.float64)
     background = torch.rand(samples.n_rays, 3, dtype=torch.float64)
-    weights = render_weights(samples, sigma)
+    weights = weights_from_density(samples, sigma)
     colour, opacity, depth = composite(samples, weights, rgb, background)
     expected = loop(samples, sigma, rgb, background)
     for found, wanted in zip((weights, colour, opacity, depth), expected, strict=True):
@@ -106,7 +113,7 @@ def test_gradients_equal_those_of_a_loop_over_rays(scale: float):
     def gradients(packed: bool) -> tuple[Tensor, ...]:
         sigma, colours = random_sigma(samples, scale).requires_grad_(), rgb.clone().requires_grad_()
         if packed:
-            outputs = composite(samples, render_weights(samples, sigma), colours, background)
+            outputs = composite(samples, weights_from_density(samples, sigma), colours, background)
         else:
             outputs = loop(samples, sigma, colours, background)[1:]
         loss = sum((k + 1) * (part**2).sum() for k, part in enumerate(outputs))
@@ -121,7 +128,7 @@ def test_an_opaque_sample_hides_what_lies_behind_with_finite_gradients(sigma: fl
     samples = random_samples((4, 4), dtype=torch.float32)
     density = torch.tensor([0.0, sigma, sigma, 1.0, sigma, sigma, sigma, sigma], requires_grad=True)
     rgb = torch.rand(8, 3, generator=torch.Generator().manual_seed(7)).requires_grad_()
-    colour, opacity, depth = composite(samples, render_weights(samples, density), rgb, torch.ones(2, 3))
+    colour, opacity, depth = composite(samples, weights_from_density(samples, density), rgb, torch.ones(2, 3))
     torch.testing.assert_close(colour, rgb[[1, 4]])
     torch.testing.assert_close(opacity, torch.ones(2))
     middles = 0.5 * (samples.t_starts + samples.t_ends)
@@ -134,8 +141,8 @@ def test_an_opaque_sample_hides_what_lies_behind_with_finite_gradients(sigma: fl
 def test_an_opaque_ray_leaves_the_next_ray_as_it_was(sigma: float):
     indices = torch.tensor([0, 1, 1, 1])
     starts = torch.tensor([0.0, 0.0, 1.0, 2.0])
-    weights = render_weights(Samples(starts, starts + 1, indices, 2), torch.tensor([sigma, 0.1, 0.2, 0.3]))
-    alone = render_weights(Samples(starts[1:], starts[1:] + 1, indices[1:] - 1, 1), torch.tensor([0.1, 0.2, 0.3]))
+    weights = weights_from_density(Samples(starts, starts + 1, indices, 2), torch.tensor([sigma, 0.1, 0.2, 0.3]))
+    alone = weights_from_density(Samples(starts[1:], starts[1:] + 1, indices[1:] - 1, 1), torch.tensor([0.1, 0.2, 0.3]))
     torch.testing.assert_close(weights[1:], alone)
 
 
@@ -146,7 +153,7 @@ def test_a_slab_of_constant_density_lets_through_exp_of_minus_sigma_times_length
 ):
     borders = torch.linspace(1.0, 1.0 + length, cuts + 1)
     samples = Samples(borders[:-1], borders[1:], torch.zeros(cuts, dtype=torch.int64), 1)
-    weights = render_weights(samples, torch.full((cuts,), sigma))
+    weights = weights_from_density(samples, torch.full((cuts,), sigma))
     colour, opacity, _ = composite(samples, weights, torch.full((cuts, 3), 0.25), torch.ones(1, 3))
     through = math.exp(-sigma * length)
     torch.testing.assert_close(opacity, torch.tensor([1 - through]), rtol=1e-4, atol=1e-6)
@@ -162,7 +169,7 @@ def test_weights_and_remaining_transmittance_add_up_to_one(rays: list[list[tuple
     sigma = torch.tensor([sigma for samples in rays for sigma, _ in samples])
     delta = torch.tensor([delta for samples in rays for _, delta in samples])
     indices = torch.repeat_interleave(torch.arange(len(rays)), torch.tensor([len(samples) for samples in rays]))
-    weights = render_weights(Samples(torch.zeros_like(delta), delta, indices, len(rays)), sigma)
+    weights = weights_from_density(Samples(torch.zeros_like(delta), delta, indices, len(rays)), sigma)
     assert (weights >= 0).all()
     opacity = sum_by_ray(weights, indices, len(rays))
     through = torch.tensor([math.exp(-sum(sigma * delta for sigma, delta in samples)) for samples in rays])
@@ -172,7 +179,7 @@ def test_weights_and_remaining_transmittance_add_up_to_one(rays: list[list[tuple
 def test_rays_without_samples_return_the_background_at_depth_zero():
     samples = random_samples(dtype=torch.float32)
     background = torch.rand(samples.n_rays, 3)
-    weights = render_weights(samples, random_sigma(samples))
+    weights = weights_from_density(samples, random_sigma(samples))
     colour, opacity, depth = composite(samples, weights, torch.rand(len(samples), 3), background)
     empty = torch.tensor(COUNTS) == 0
     torch.testing.assert_close(colour[empty], background[empty], rtol=0, atol=0)
@@ -183,7 +190,7 @@ def test_rays_without_samples_return_the_background_at_depth_zero():
 
 def test_without_background_what_is_not_hit_is_black():
     samples = random_samples(dtype=torch.float32)
-    weights = render_weights(samples, random_sigma(samples))
+    weights = weights_from_density(samples, random_sigma(samples))
     rgb = torch.rand(len(samples), 3)
     colour, _, _ = composite(samples, weights, rgb, None)
     torch.testing.assert_close(colour, composite(samples, weights, rgb, torch.zeros(samples.n_rays, 3))[0])
@@ -193,9 +200,46 @@ def test_without_background_what_is_not_hit_is_black():
 @pytest.mark.parametrize("n_rays", [0, 3])
 def test_no_samples_at_all_are_composited_too(n_rays: int):
     samples = random_samples((0,) * n_rays, dtype=torch.float32)
-    weights = render_weights(samples, torch.zeros(0))
+    weights = weights_from_density(samples, torch.zeros(0))
     colour, opacity, depth = composite(samples, weights, torch.zeros(0, 3), torch.ones(n_rays, 3))
     assert weights.shape == (0,)
     assert torch.equal(colour, torch.ones(n_rays, 3))
     assert torch.equal(opacity, torch.zeros(n_rays))
     assert torch.equal(depth, torch.zeros(n_rays))
+
+
+def test_weights_from_alpha_are_the_shares_that_reach_each_sample():
+    samples = random_samples()
+    alpha = random_sigma(samples)
+    for ray in range(samples.n_rays):
+        mine = samples.ray_indices == ray
+        left = torch.cumprod(torch.cat([torch.ones(1, dtype=torch.float64), 1 - alpha[mine]]), 0)[:-1]
+        torch.testing.assert_close(weights_from_alpha(samples, alpha)[mine], left * alpha[mine])
+
+
+def test_weights_from_density_are_those_of_its_alpha():
+    samples = random_samples()
+    sigma = random_sigma(samples, 3.0)
+    alpha = 1 - torch.exp(-sigma * (samples.t_ends - samples.t_starts))
+    torch.testing.assert_close(weights_from_alpha(samples, alpha), weights_from_density(samples, sigma))
+
+
+def test_the_gradient_at_full_opacity_is_that_of_finite_differences():
+    samples = random_samples()
+    alpha = 0.9 * random_sigma(samples)
+    alpha[[0, 4, 5, 8]] = 1.0  # first, inner, two in a row, last of a ray
+    way = torch.randn(len(samples), dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    leaf = alpha.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((way * weights_from_alpha(samples, leaf)).sum(), leaf)
+    for i in range(len(samples)):
+        less = alpha.clone()
+        less[i] -= 1e-6  # weights are linear in each alpha, so a one-sided difference is exact but for rounding
+        slope = (way * (weights_from_alpha(samples, alpha) - weights_from_alpha(samples, less))).sum() / 1e-6
+        assert float(gradient[i]) == pytest.approx(float(slope), abs=1e-7)
+
+
+def test_the_largest_sample_of_each_ray_is_named_and_none_is_minus_one():
+    samples = random_samples()
+    values = torch.tensor([0.0, 2.0, 2.0, -5.0, -3.0, -4.0, -3.0, -9.0, -9.0, 1.0, 7.0], dtype=torch.float64)
+    found = argmax_by_ray(values, samples.ray_indices, samples.n_rays)
+    assert found.tolist() == [1, -1, 3, 4, -1, -1, 10, -1]
