@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rich.markup import escape
 from fieldengine.build import TrainedField, build_dataset, build_fit, choose_device
 from fieldengine.errors import TrainingError, is_out_of_memory
 from fieldengine.export.image import write_picture
+from fieldengine.memory import keep_freed_memory, peak_memory_mb
 from fieldengine.progress import TrainingBar
 from fieldengine.rendering.picture import render_picture
 from fieldengine.run import Run, RunFolder
@@ -56,6 +56,7 @@ def train(
     console = console or Console(stderr=True)
     config = read_scene(Path(scene), overrides)
     chosen = choose_device(device)
+    keep_freed_memory()
     place = None if out is None else Path(out)
     folder = RunFolder.to_resume(config.name, place) if resume else RunFolder.create(config.name, place)
     record = _Record(folder, console, quiet)
@@ -195,20 +196,8 @@ def _figures(progress: Progress, started: float, device: torch.device) -> dict[s
         "seconds_train": round(progress.seconds, 3),
         "seconds_total": round(time.perf_counter() - started, 3),
         "steps_per_second": round(progress.step / progress.seconds, 3) if progress.seconds else 0.0,
-        "peak_memory_mb": _peak_memory_mb(device),
+        "peak_memory_mb": peak_memory_mb(device),
     }
-
-
-def _peak_memory_mb(device: torch.device) -> float | None:
-    """Most memory held at once: of the GPU, or of this process since it began; None where the system does not tell."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
 
 
 def _n_parameters(trained: TrainedField) -> int:

@@ -167,12 +167,17 @@ class RunContext:
 
 @dataclass(frozen=True)
 class AdamSettings:
-    """How Adam treats the parameters of one module. A module asks for it with an attribute `adam` of this type."""
+    """How Adam treats the parameters of one module. A module asks for it with an attribute `adam` of this type.
+
+    With `sparse`, numbers whose gradient is zero are left alone (`fieldengine.ops.adam_where_touched`), and gradients
+    may be sparse tensors: for tables of which a step touches a part.
+    """
 
     lr_scale: float = 1.0
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    sparse: bool = False
 
 
 class Sensor(Protocol):

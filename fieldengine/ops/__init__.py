@@ -1,5 +1,6 @@
 """The numeric core: plain functions of tensors, one idea a file. Each is the reference; faster twins must equal it."""
 
+from fieldengine.ops.adam import adam_where_touched
 from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode
 from fieldengine.ops.intersect import intersect_aabb
@@ -10,6 +11,7 @@ from fieldengine.ops.scan import argmax_by_ray, exclusive_sum, sum_by_ray
 __all__ = [
     "GridLevel",
     "accumulate",
+    "adam_where_touched",
     "argmax_by_ray",
     "composite",
     "exclusive_sum",

@@ -54,7 +54,9 @@ def grid_levels(dim: int, n_levels: int, coarsest: int, finest: int, log2_table:
 
 
 @has_twin
-def hash_encode(x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth: bool = False) -> Tensor:
+def hash_encode(
+    x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth: bool = False, sparse: bool = False
+) -> Tensor:
     """Features of positions on every level, side by side.
 
     Carries gradient to the table and to x, and any number of derivatives of both; second derivatives in x vanish
@@ -65,6 +67,7 @@ def hash_encode(x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth
             number gets features that are not numbers.
         table: (rows, F), all levels one after the other.
         smooth: weigh by 3w^2 - 2w^3 instead of w, which makes the first derivative continuous.
+        sparse: the table's gradient may be a sparse tensor, and is one where that spares passing over the whole table.
 
     Returns:
         (m, L F), level by level.

@@ -19,6 +19,7 @@ from fieldengine.errors import PluginError
 from fieldengine.protocols import BatchSampler, Dataset, GradientTransform, Regularizer
 from fieldengine.training.ema import Ema
 from fieldengine.training.loss import Loss, cotangent
+from fieldengine.training.optimizer import clip
 from fieldengine.types import Batch, Rendered, RunContext
 
 
@@ -69,7 +70,7 @@ def training_step(fit: Fit, step: int) -> StepReport:
     for regularizer, points in zip(fit.regularizers, fit.grids, strict=True):
         regularizer.penalty(step, fit.field, points).backward()
     if fit.clip is not None:
-        nn.utils.clip_grad_norm_(fit.parameters, fit.clip)
+        clip(fit.parameters, fit.clip)
     fit.optimizer.step()
     fit.ema.update()
     return report

@@ -25,6 +25,7 @@ from fieldengine.types import Aabb, Rays, Samples
 
 OPS = Path(ops.__file__).parent
 EXACT = {torch.float32: {"rtol": 2e-5, "atol": 2e-6}, torch.float64: {"rtol": 1e-9, "atol": 1e-11}}
+COMPARED_ELSEWHERE = {"adam_where_touched"}  # works in place; tests/ops/test_adam.py runs on both
 DTYPES = [torch.float32, torch.float64]
 
 
@@ -147,7 +148,7 @@ def test_every_function_that_is_marked_has_a_twin_and_is_compared_above():
     for full in marked():
         module, name = full.split(".")
         assert callable(getattr(import_module(f"fieldengine.ops.cpu.{module}"), name))
-        assert name in compared
+        assert name in compared or name in COMPARED_ELSEWHERE
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
@@ -272,6 +273,33 @@ def test_tensors_of_two_precisions_go_to_the_reference():
     levels = ops.grid_levels(2, 2, 2, 5, 4)
     table = random(levels[-1].offset + levels[-1].size, 2)
     assert ops.hash_encode(random(5, 2, dtype=torch.float64), table, levels).dtype == torch.float64
+
+
+def touched(n: int, sparse: bool, log2_table: int = 12) -> Tensor:
+    """The gradient of a table of about 30 000 rows from n points."""
+    levels = ops.grid_levels(3, 8, 8, 200, log2_table)
+    table = random(levels[-1].offset + levels[-1].size, 2).requires_grad_()
+    (gradient,) = torch.autograd.grad(ops.hash_encode(random(n, 3), table, levels, sparse=sparse).sin().sum(), table)
+    return gradient
+
+
+def test_a_sparse_gradient_is_given_where_it_is_wanted_and_few_entries_are_touched():
+    assert touched(20, sparse=True).is_sparse
+    assert not touched(20, sparse=False).is_sparse
+    assert not touched(20_000, sparse=True).is_sparse
+    torch.testing.assert_close(touched(20, sparse=True).to_dense(), touched(20, sparse=False))
+
+
+def test_a_sparse_gradient_adds_to_another_and_to_a_dense_one():
+    levels = ops.grid_levels(3, 8, 8, 200, 12)
+    table = random(levels[-1].offset + levels[-1].size, 2).requires_grad_()
+    total = torch.zeros_like(table)
+    for n in (10, 20, 20_000, 5):
+        x = random(n, 3, seed=n)
+        ops.hash_encode(x, table, levels, sparse=True).sum().backward()
+        total += torch.autograd.grad(ops.hash_encode.reference(x, table, levels).sum(), table)[0]
+    assert table.grad is not None
+    torch.testing.assert_close(table.grad.to_dense() if table.grad.is_sparse else table.grad, total)
 
 
 def test_what_is_not_contiguous_is_read_rightly():

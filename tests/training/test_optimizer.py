@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fieldengine.fields.radiance import Radiance
-from fieldengine.training.optimizer import adam, set_lr
+from fieldengine.training.optimizer import adam, clip, set_lr
 from fieldengine.types import Aabb, AdamSettings
 from fieldengine_plugins.activations.relu import Relu
 from fieldengine_plugins.encodings.hash_grid import HashGrid
@@ -104,3 +104,43 @@ def test_the_first_step_moves_each_parameter_by_its_own_rate():
         moved = (parameter.detach() - before[name]).flatten()
         rate = 7e-2 if name.startswith("speaking") else 5e-3
         torch.testing.assert_close(moved, torch.full_like(moved, rate), rtol=1e-4, atol=0)
+
+
+def tables(n: int, gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+    """`n` equal tables of 20 x 2 after a step with each gradient, one table marked sparse and the others not."""
+    found = []
+    for settings in [AdamSettings(sparse=True)] + [AdamSettings()] * (n - 1):
+        module = Asks(settings)
+        parameter = nn.Parameter(torch.ones(20, 2))
+        module.own = parameter
+        optimizer = adam([module], lr=0.1)
+        for gradient in gradients:
+            optimizer.zero_grad()
+            parameter.grad = gradient.clone()
+            optimizer.step()
+        found.append(parameter.detach())
+    return found
+
+
+def test_a_table_marked_sparse_moves_only_where_its_gradient_is_not_zero():
+    gradients = [torch.zeros(20, 2), torch.zeros(20, 2)]
+    gradients[0][:10] = 1.0
+    gradients[1][:5] = 1.0
+    sparse, dense = tables(2, gradients)
+    torch.testing.assert_close(sparse[:5], dense[:5])
+    torch.testing.assert_close(sparse[5:10], torch.full((5, 2), 0.9))
+    assert (dense[5:10] < 0.85).all(), "momentum moves the others on"
+    assert (sparse[10:] == 1).all()
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_clipping_bounds_the_norm_of_all_gradients_together(sparse: bool):
+    a, b = nn.Parameter(torch.zeros(4, 1)), nn.Parameter(torch.zeros(3))
+    rows, values = torch.tensor([[1, 1, 3]]), torch.tensor([[1.0], [2.0], [-4.0]])  # row 1 adds up to 3
+    given = torch.sparse_coo_tensor(rows, values, (4, 1), check_invariants=True)
+    a.grad, b.grad = given if sparse else given.to_dense(), torch.tensor([0.0, 0.0, 12.0])
+    clip([a, b, nn.Parameter(torch.zeros(1))], most=6.5)  # the norm is 13
+    torch.testing.assert_close(a.grad.to_dense()[:, 0], torch.tensor([0.0, 1.5, 0.0, -2.0]))
+    torch.testing.assert_close(b.grad, torch.tensor([0.0, 0.0, 6.0]))
+    clip([a, b], most=100.0)
+    torch.testing.assert_close(b.grad, torch.tensor([0.0, 0.0, 6.0]))

@@ -21,30 +21,38 @@ from fieldengine.ops import hash_grid as reference
 from fieldengine.ops.cpu.gradients import by_reference
 from fieldengine.ops.cpu.jit import jit, run_parts, share
 
+SPARSE = 4  # a sparse gradient pays where the table has this many times more rows than it has entries
 BLOCK = 128  # points whose rows and weights fit the first-level cache, 4-D included
 PRIMES = np.array(reference.PRIMES, dtype=np.uint32)
 
 
-def hash_encode(x: Tensor, table: Tensor, levels: Sequence[reference.GridLevel], *, smooth: bool = False) -> Tensor:
-    return Encode.apply(x, table, tuple(levels), smooth)
+def hash_encode(
+    x: Tensor, table: Tensor, levels: Sequence[reference.GridLevel], *, smooth: bool = False, sparse: bool = False
+) -> Tensor:
+    return Encode.apply(x, table, tuple(levels), smooth, sparse)
 
 
 class Encode(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool) -> Tensor:
+    def forward(
+        x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool, sparse: bool
+    ) -> Tensor:
         return gather(x, table, levels, smooth)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, table, ctx.levels, ctx.smooth = inputs
+        x, table, ctx.levels, ctx.smooth, ctx.sparse = inputs
         ctx.save_for_backward(x, table)
         ctx.save_for_forward(x, table)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, table = ctx.saved_tensors
-        gx, gt = EncodeBackward.apply(grads[0], x, table, ctx.levels, ctx.smooth, *ctx.needs_input_grad[:2])
-        return gx, gt, None, None
+        for_x, for_table = ctx.needs_input_grad[:2]
+        few = SPARSE * len(ctx.levels) * len(x) << x.shape[1] <= len(table)
+        sparse = ctx.sparse and few and for_table and not torch.is_grad_enabled()
+        gx, gt = EncodeBackward.apply(grads[0], x, table, ctx.levels, ctx.smooth, for_x, for_table and not sparse)
+        return gx, scatter_sparse(grads[0], x, table, ctx.levels, ctx.smooth) if sparse else gt, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
@@ -151,6 +159,18 @@ def scatter(
     parts = [(level, level + 1) for level in range(len(levels))]
     run_parts(_scatter, parts, *_points(x, along), *_grid(out, levels, smooth), _numpy(g))
     return out
+
+
+def scatter_sparse(
+    g: Tensor, x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool
+) -> Tensor:
+    """`scatter` as a sparse tensor, with an entry for every vertex of every point; rows may occur more than once."""
+    entries, features = len(levels) * len(x) << x.shape[1], table.shape[1]
+    rows, values = torch.empty(entries, dtype=torch.int64), torch.empty(entries, features, dtype=table.dtype)
+    parts = [(level, level + 1) for level in range(len(levels))]
+    grid = _grid(table, levels, smooth)
+    run_parts(_list, parts, *_points(x, None), *grid, _numpy(g), rows.numpy(), values.numpy())
+    return torch.sparse_coo_tensor(rows[None], values, table.shape, check_invariants=False)
 
 
 def _points(x: Tensor, along: Tensor | None) -> tuple[Any, ...]:
@@ -314,6 +334,26 @@ def _scatter(first, last, x, axes, along, tangent, table, features, scales, leve
                         row, weight = rows[c, k], used[c, k]
                         entries[row, f] += weight * even
                         entries[row, f + 1] += weight * odd
+
+
+@jit
+def _list(first, last, x, axes, along, tangent, table, features, scales, levels, smooth, g, found_rows, found_values):
+    n_corners = 1 << len(axes)
+    rows, shares = np.empty((n_corners, BLOCK), np.uint32), np.empty((2, BLOCK), np.uint32)
+    weights, changes = np.empty((n_corners, BLOCK), x.dtype), np.empty((n_corners, BLOCK), x.dtype)
+    sides = np.empty((len(axes), 2, BLOCK), x.dtype)
+    slopes, bends = np.empty((len(axes), BLOCK), x.dtype), np.empty((len(axes), BLOCK), x.dtype)
+    for number in range(first, last):
+        for start in range(0, x.shape[1], BLOCK):
+            count = min(BLOCK, x.shape[1] - start)
+            _locate(x, start, count, axes, scales[number], levels[number], smooth, rows, shares, sides, slopes, bends)
+            _weigh(along, start, count, axes, tangent, sides, slopes, weights, changes)
+            for k in range(count):
+                entry = (number * x.shape[1] + start + k) * n_corners
+                for c in range(n_corners):
+                    found_rows[entry + c] = levels[number, 1] + np.int64(rows[c, k])
+                    for f in range(len(features)):
+                        found_values[entry + c, f] = weights[c, k] * g[start + k, number * len(features) + f]
 
 
 @jit

@@ -24,7 +24,7 @@ class HashGrid:
     Positions, table sizes and hashing as in tiny-cuda-nn: half a cell of offset, coarse levels stored whole, finer
     ones hashed. One difference: within half a cell of the upper faces tiny-cuda-nn wraps around to the other side of
     the box, here the nearest vertex is used. Its table trains with its own Adam settings: betas (0.9, 0.99), eps
-    1e-15.
+    1e-15, and entries that a step does not touch stay as they are.
 
     Scene: `encoding: {type: hash_grid, n_levels: 16, finest: 1024, log2_table: 19}`
     """
@@ -67,8 +67,8 @@ class HashGridModule(nn.Module):
         self.table = nn.Parameter(torch.empty(rows, options.n_features).uniform_(-1e-4, 1e-4))
         self.smooth = options.interpolation == "smoothstep"
         self.out_dim = options.n_levels * options.n_features
-        self.adam = AdamSettings(lr_scale=options.lr_scale, betas=(0.9, 0.99), eps=1e-15)
+        self.adam = AdamSettings(lr_scale=options.lr_scale, betas=(0.9, 0.99), eps=1e-15, sparse=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(m, d) in [-1, 1] -> (m, n_levels n_features). Carries gradient to x and to the table."""
-        return hash_encode(0.5 * x + 0.5, self.table, self.levels, smooth=self.smooth)
+        return hash_encode(0.5 * x + 0.5, self.table, self.levels, smooth=self.smooth, sparse=True)
