@@ -24,10 +24,8 @@ from fieldengine.training.loss import LOSSES
 from fieldengine.training.optimizer import adam
 from fieldengine.training.samplers import UniformSampler
 from fieldengine.training.step import Fit
+from fieldengine.training.tile import USUAL
 from fieldengine.types import Domain, RunContext
-
-# `tile: auto`: small enough that a tile's layers stay in the cache of a CPU core
-AUTO_TILE = {"cpu": 4096, "cuda": 1 << 18}
 
 
 @dataclass
@@ -78,7 +76,7 @@ def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tupl
         sampler=sampler or UniformSampler(context.generator, context.device),
         context=context,
         batch_size=min(batch_size, dataset.n_items),
-        tile=AUTO_TILE[context.device.type] if training.tile == "auto" else training.tile,
+        tile=USUAL[context.device.type] if training.tile == "auto" else training.tile,
         clip=training.clip,
         transform=transform,
         regularizers=regularizers,

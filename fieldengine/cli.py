@@ -229,6 +229,8 @@ def _show(plugin: Plugin) -> None:
 
 def main() -> None:
     """Run the command line and leave with 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    # torch's threads wait for their next piece of work in a loop, and keep our kernels' threads from the same cores
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     sys.exit(_run(sys.argv[1:]))
 
 

@@ -18,6 +18,7 @@ from fieldengine.build import TrainedField, build_dataset, build_fit, choose_dev
 from fieldengine.errors import TrainingError, is_out_of_memory
 from fieldengine.export.image import write_picture
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
+from fieldengine.precision import matrix_products
 from fieldengine.progress import TrainingBar
 from fieldengine.rendering.picture import render_picture
 from fieldengine.run import Run, RunFolder
@@ -26,6 +27,7 @@ from fieldengine.training import loop
 from fieldengine.training.loop import Progress
 from fieldengine.training.metrics import evaluate
 from fieldengine.training.step import Fit
+from fieldengine.training.tile import choose_tile
 from fieldengine.types import RunContext
 
 
@@ -84,7 +86,10 @@ def train(
     record.tell(_headline(folder, trained, dataset.n_items, chosen, progress.step))
     summary = _story(config, trained, chosen)
     try:
-        status, scores = _run(config, fit, trained, progress, record)
+        with matrix_products(config.training.precision, chosen):
+            if config.training.tile == "auto" and saved is None:
+                fit.tile = choose_tile(fit)
+            status, scores = _run(config, fit, trained, progress, record)
     except BaseException as reason:  # whatever it was, the run folder says why before it goes on its way
         folder.say(f"failed: {type(reason).__name__}: {reason}")
         folder.write_summary(
@@ -93,7 +98,7 @@ def train(
         if is_out_of_memory(reason):
             raise TrainingError("ran out of memory. Lower training.tile, or training.batch_size") from reason
         raise
-    summary = {**summary, "status": status, **_figures(progress, started, chosen), "metrics": scores}
+    summary = {**summary, "status": status, "tile": fit.tile, **_figures(progress, started, chosen), "metrics": scores}
     folder.write_summary(summary)
     trained.recipe["metrics"] = scores
     record.tell(_closing(folder, status, scores, progress))

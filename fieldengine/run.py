@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from fieldengine.export.command import export_file
 from fieldengine.export.field import read_field_file
 from fieldengine.export.files import atomic
 from fieldengine.export.render import render_file
+from fieldengine.precision import matrix_products
 from fieldengine.registry import Registry
 from fieldengine.rendering import domain as domains
 from fieldengine.scene import SceneConfig, check_scene, differences
@@ -215,11 +217,13 @@ class Run:
     def render(self, out: str | Path | None = None, **options: Any) -> Path:
         """Write a picture or a video and return its path; options as of `fieldengine.export.render.render_file`."""
         folder = self.folder / "images" if self.folder else Path()
-        return render_file(self.trained, None if out is None else Path(out), folder=folder, **options)
+        with self._products():
+            return render_file(self.trained, None if out is None else Path(out), folder=folder, **options)
 
     def export(self, kind: str, out: str | Path, **options: Any) -> str:
         """Write `mesh`, `points` or `field` to a file and return a sentence about it; options as of `plugins show`."""
-        return export_file(self.trained, kind, Path(out), options)
+        with self._products():
+            return export_file(self.trained, kind, Path(out), options)
 
     def evaluate(self, split: str = "test") -> dict[str, float]:
         """Score the field anew on a split. Reads the scene's data; raises RunError for a field file, which has none."""
@@ -231,10 +235,14 @@ class Run:
         device = self.domain.aabb.lower.device
         context = RunContext(device, torch.Generator().manual_seed(config.training.seed), config.training.seed)
         dataset = build_dataset(config, context)
-        scores = evaluate(self.trained, dataset, [split])
+        with self._products():
+            scores = evaluate(self.trained, dataset, [split])
         if not scores:
             raise RunError(self.folder, f'the data has no split "{split}"')
         return scores
+
+    def _products(self) -> AbstractContextManager[None]:
+        return matrix_products("float32", self.domain.aabb.lower.device)
 
 
 def load(path: str | Path, device: str = "auto") -> Run:

@@ -56,8 +56,8 @@ class Training:
     """largest norm of the whole gradient"""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """of the one random generator"""
-    precision: Literal["auto", "float32"] = "auto"
-    """number format of training; auto is float32 today"""
+    precision: Literal["auto", "float32", "fast"] = "auto"
+    """of matrix products; fast allows bfloat16 or TF32 inside them; auto is float32. Tensors are always float32"""
     tile: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """items that are rendered and back-propagated at once; bounds memory, does not change results beyond rounding"""
     log_every: Annotated[int, Field(ge=1)] = 10

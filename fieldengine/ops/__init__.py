@@ -2,6 +2,7 @@
 
 from fieldengine.ops.adam import adam_where_touched
 from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
+from fieldengine.ops.formula import cos, exp, pointwise, sin
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode
 from fieldengine.ops.intersect import intersect_aabb
 from fieldengine.ops.march import march
@@ -14,12 +15,16 @@ __all__ = [
     "adam_where_touched",
     "argmax_by_ray",
     "composite",
+    "cos",
     "exclusive_sum",
+    "exp",
     "grid_levels",
     "hash_encode",
     "intersect_aabb",
     "march",
+    "pointwise",
     "sample_pdf",
+    "sin",
     "sum_by_ray",
     "weights_from_alpha",
     "weights_from_density",

@@ -13,6 +13,7 @@ from fieldengine.protocols import RadianceField, Slot
 from fieldengine.types import Aabb, Rays, Rendered, Samples
 
 CHUNK = 1 << 15
+ROUND = 1 << 11
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,10 @@ class VolumeRenderer(nn.Module):
         samples = self.sampler.sample(items, generator)
         positions, viewdirs = samples.midpoints(items), items.viewdirs[samples.ray_indices]
         if torch.is_grad_enabled() or generator is not None:
+            positions, viewdirs = filled_up(positions), filled_up(viewdirs)
             sigma, features = field.density(positions)
-            weights = weights_from_density(samples, sigma)
-            rgb = field.rgb(features, viewdirs)
+            weights = weights_from_density(samples, sigma[: len(samples)])
+            rgb = field.rgb(features, viewdirs)[: len(samples)]
         else:
             weights, rgb = _without_graph(field, samples, positions, viewdirs)
         colour, opacity, depth = composite(samples, weights, rgb, background)
@@ -59,6 +61,14 @@ class VolumeRenderer(nn.Module):
 
     def update(self, field: RadianceField, step: int, generator: Generator) -> None:
         self.sampler.update(lambda x: field.density(x)[0], step, generator)
+
+
+def filled_up(rows: Tensor) -> Tensor:
+    """Rows (m, c) with zeros below them to a multiple of ROUND.
+
+    Matrix products are compiled for each shape they meet; without this every step would bring a new one.
+    """
+    return torch.nn.functional.pad(rows, (0, 0, 0, -len(rows) % ROUND)) if len(rows) > ROUND else rows
 
 
 def _without_graph(

@@ -139,6 +139,7 @@ def state_of(fit: Fit, progress: Progress) -> dict[str, Any]:
     return {
         "step": progress.step,
         "seconds": progress.seconds,
+        "tile": fit.tile,
         "field": fit.field.state_dict(),
         "renderer": fit.renderer.state_dict(),
         "optimizer": fit.optimizer.state_dict(),
@@ -167,6 +168,7 @@ def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
         if str(i) in state["hooks"]:
             hook.load_state_dict(state["hooks"][str(i)])
     fit.context.generator.set_state(state["generator"])
+    fit.tile = max(1, int(state["tile"]))
     return Progress(int(state["step"]), float(state["seconds"]))
 
 

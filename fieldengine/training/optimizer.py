@@ -58,12 +58,16 @@ class Adam(torch.optim.Adam):
         self._sums: dict[nn.Parameter, Tensor] = {}
 
     def step(self, closure: Any = None) -> Any:
+        tables = {p: p.grad for g in self.param_groups if g["sparse"] for p in g["params"] if p.grad is not None}
         for group in self.param_groups:
-            for parameter in group["params"] if group["sparse"] else ():
-                if parameter.grad is not None:
+            for parameter in group["params"]:
+                if parameter in tables:
                     self._step_where_touched(parameter, group)
                     parameter.grad = None  # so that torch's step passes it by
-        return super().step(closure)
+        loss = super().step(closure)
+        for parameter, gradient in tables.items():
+            parameter.grad = gradient
+        return loss
 
     def _step_where_touched(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
         state, gradient = self.state[parameter], parameter.grad

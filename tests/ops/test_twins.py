@@ -25,7 +25,7 @@ from fieldengine.types import Aabb, Rays, Samples
 
 OPS = Path(ops.__file__).parent
 EXACT = {torch.float32: {"rtol": 2e-5, "atol": 2e-6}, torch.float64: {"rtol": 1e-9, "atol": 1e-11}}
-COMPARED_ELSEWHERE = {"adam_where_touched"}  # works in place; tests/ops/test_adam.py runs on both
+COMPARED_ELSEWHERE = {"adam_where_touched", "pointwise"}  # in test_adam.py and test_formula.py, which run on both
 DTYPES = [torch.float32, torch.float64]
 
 

@@ -25,7 +25,11 @@ from numba.core import config
 
 def jit(function: Callable[..., Any]) -> Any:
     """Compile on first use for the types it is called with; keep the machine code on disk for the next process."""
-    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    return cached(numba.njit(nogil=True, error_model="numpy")(function))
+
+
+def cached(compiled: Any) -> Any:
+    """Keep a compiled function's machine code beside its source, in the home folder, or else among temporary files."""
     try:
         compiled.enable_caching()
     except RuntimeError:  # neither beside the source nor in the home folder can anything be written

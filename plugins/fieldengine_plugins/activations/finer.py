@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
+
+from fieldengine.ops import cos, pointwise, sin
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,20 @@ class VariableSine(nn.Module):
     def __init__(self, omega: float, full_gradient: bool):
         super().__init__()
         self.omega = omega
-        self.full_gradient = full_gradient
+        self.slope = slope if full_gradient else slope_of_constant_growth
 
     def forward(self, u: Tensor) -> Tensor:
-        growth = u.abs() + 1.0 if self.full_gradient else u.detach().abs() + 1.0
-        return torch.sin(self.omega * growth * u)
+        return pointwise(u, value, self.slope, self.omega)
+
+
+def value(u: Any, omega: float) -> Any:
+    return sin(omega * (abs(u) + 1.0) * u)
+
+
+def slope(u: Any, omega: float) -> Any:
+    return omega * (2.0 * abs(u) + 1.0) * cos(omega * (abs(u) + 1.0) * u)
+
+
+def slope_of_constant_growth(u: Any, omega: float) -> Any:
+    growth = omega * (abs(u) + 1.0)
+    return growth * cos(growth * u)

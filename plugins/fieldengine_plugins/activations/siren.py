@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
+
+from fieldengine.ops import cos, pointwise, sin
 
 
 @dataclass(frozen=True)
@@ -52,4 +53,12 @@ class Sine(nn.Module):
         self.omega = omega
 
     def forward(self, u: Tensor) -> Tensor:
-        return torch.sin(self.omega * u)
+        return pointwise(u, value, slope, self.omega)
+
+
+def value(u: Any, omega: float) -> Any:
+    return sin(omega * u)
+
+
+def slope(u: Any, omega: float) -> Any:
+    return omega * cos(omega * u)

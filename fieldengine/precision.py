@@ -1,0 +1,53 @@
+"""How exact matrix products of float32 tensors are, and which of torch's libraries computes them.
+
+torch has two libraries for float32 on a CPU, MKL and oneDNN. It uses oneDNN only where less exact products were
+allowed, though on processors without matrix units oneDNN then still computes in full float32, and on some more than
+twice as fast as MKL. So full precision is asked for by allowing less wherever a trial shows that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+STEP = 2.0**-12  # 1 + STEP is a float32 but neither a bfloat16 nor a TF32
+
+
+@contextmanager
+def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
+    """Inside the block products of float32 tensors are `float32`, or `fast`: bfloat16 or TF32 where there are units.
+
+    The setting is torch's own, so it holds for the whole process while the block runs.
+    """
+    before = torch.get_float32_matmul_precision()
+    allowed = precision == "fast" or (device.type == "cpu" and _nothing_is_lost())
+    torch.set_float32_matmul_precision("medium" if allowed else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@functools.cache
+def _nothing_is_lost() -> bool:
+    """Whether the CPU's products are float32 even where torch may use less, in each shape that training meets."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for rows, inner, columns in (
+            (4096, 256, 256),
+            (4096, 64, 64),
+            (4096, 32, 16),
+            (256, 4096, 256),
+            (4096, 2, 256),
+        ):
+            a, b = torch.full((rows, inner), 1.0 + STEP), torch.full((inner, columns), 1.0 + STEP)
+            exact = inner * (1.0 + STEP) ** 2
+            if float(((a @ b) / exact - 1.0).abs().max()) > STEP / 64:
+                return False
+    finally:
+        torch.set_float32_matmul_precision(before)
+    return True
