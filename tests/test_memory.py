@@ -15,7 +15,7 @@ import resource, torch
 from fieldengine.memory import keep_freed_memory
 if {keep}: keep_freed_memory()
 def step(): torch.empty(16 << 20).fill_(1.0)
-for _ in range(5): step()
+for _ in range(20): step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10): step()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -30,7 +30,7 @@ def faults(keep: bool) -> int:
 
 @pytest.mark.skipif(not keep_freed_memory(), reason="the C library here has no mallopt")
 def test_the_same_tensors_take_the_same_memory_again():
-    assert faults(keep=True) < 1000 < faults(keep=False)
+    assert faults(keep=True) < 0.2 * faults(keep=False)
 
 
 def test_the_peak_is_at_least_what_was_held():
