@@ -17,7 +17,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from fieldengine.errors import SceneError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000  # the reader that keeps lines takes seconds for more
 MAX_NODES = 20_000
 MAX_DEPTH = 20
 

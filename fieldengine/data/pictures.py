@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
@@ -16,6 +17,7 @@ from fieldengine.errors import DataError
 
 Color = str | tuple[float, float, float]
 DEEP_PNG = {2: "rgb48le", 4: "ya16le", 6: "rgba64le"}  # ffmpeg's name for 16-bit pixels of each colour type
+ORIENTATION = 0x0112  # the tag of EXIF
 NAMED = {"white": (1.0, 1.0, 1.0), "black": (0.0, 0.0, 0.0), "grey": (0.5, 0.5, 0.5)}
 
 
@@ -64,7 +66,9 @@ def read_picture(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
 
 
 def to_float(picture: Tensor) -> Tensor:
-    """uint8 or uint16 -> float32 in [0, 1]."""
+    """uint8 or uint16 -> float32 in [0, 1]; float32 as it is."""
+    if picture.dtype == torch.float32:
+        return picture
     return picture.float() / (255.0 if picture.dtype == torch.uint8 else 65535.0)
 
 
@@ -91,7 +95,7 @@ def color(value: Color) -> Tensor:
     return torch.tensor(NAMED[value] if isinstance(value, str) else value, dtype=torch.float32)
 
 
-def _how_to_read(path: Path) -> dict[str, str]:
+def _how_to_read(path: Path) -> dict[str, Any]:
     """What imageio must be told so that nothing of the picture is lost."""
     with path.open("rb") as file:
         head = file.read(26)
@@ -104,8 +108,13 @@ def _how_to_read(path: Path) -> dict[str, str]:
     try:
         with PillowImage.open(path) as picture:
             mode, transparent = picture.mode, "transparency" in picture.info
+            turned = picture.getexif().get(ORIENTATION, 1) != 1
     except (OSError, ValueError, SyntaxError):  # not Pillow's; imageio has other readers
         return {}
+    # a photograph taken sideways says so; imageio then turns it as every viewer does
+    how: dict[str, Any] = {"plugin": "pillow", "rotate": True} if turned else {}
     if mode == "P":
-        return {"mode": "RGBA" if transparent else "RGB"}
-    return {"mode": "RGB"} if mode in ("CMYK", "YCbCr", "LAB", "HSV") else {}
+        how["mode"] = "RGBA" if transparent else "RGB"
+    elif mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        how["mode"] = "RGB"
+    return how

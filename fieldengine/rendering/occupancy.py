@@ -68,10 +68,14 @@ class OccupancySampler(nn.Module):
 
     @property
     def occupied(self) -> Tensor:
-        """(R, R, R) bool, x first. Before the first update every cell is."""
+        """(R, R, R) bool, x first. Before the first update every cell is, and again where a field went all empty:
+
+        without a sample no gradient would ever fill it again.
+        """
         known = self.estimate[self.estimate.isfinite()]
         limit = min(self.options.threshold, 0.5 * float(known.mean())) if len(known) else 0.0
-        return (self.estimate > limit).view(3 * (self.options.resolution,))
+        found = (self.estimate > limit).view(3 * (self.options.resolution,))
+        return found if bool(found.any()) else torch.ones_like(found)
 
     def sample(self, rays: Rays, generator: Generator | None) -> Samples:
         """Intervals in occupied cells; with a generator each ray's are shifted by a random part of a step.

@@ -22,6 +22,8 @@ from fieldengine.training.loss import Loss, cotangent
 from fieldengine.training.optimizer import clip
 from fieldengine.types import Batch, Rendered, RunContext
 
+FETCH = 1 << 20  # items whose places and targets are held at once
+
 
 @dataclass
 class Fit:
@@ -51,12 +53,22 @@ class Fit:
 class StepReport:
     """Mean loss and mean squared error over the items of a step, and how many there were.
 
-    Both () tensors, no gradient.
+    Both () tensors, no gradient. Of a part of a batch: the sums over the part, divided by the items of the batch.
     """
 
     loss: Tensor
     squared_error: Tensor
     n_items: int
+
+    @classmethod
+    def none(cls, device: torch.device) -> StepReport:
+        return cls(torch.zeros((), device=device), torch.zeros((), device=device), 0)
+
+    def __add__(self, other: StepReport) -> StepReport:
+        """Of two parts of one batch."""
+        return StepReport(
+            self.loss + other.loss, self.squared_error + other.squared_error, self.n_items + other.n_items
+        )
 
 
 def training_step(fit: Fit, step: int) -> StepReport:
@@ -64,9 +76,12 @@ def training_step(fit: Fit, step: int) -> StepReport:
     fit.renderer.update(fit.field, step, fit.context.generator)
     n = fit.renderer.affordable(fit.batch_size)
     indices = checked(fit.sampler.select(step, n, Residuals(fit)), fit.dataset.n_items)
-    batch = fit.dataset.batch(indices, fit.context.generator)
     fit.optimizer.zero_grad(set_to_none=True)
-    report = render_and_backpropagate(fit, batch, step)
+    report = StepReport.none(indices.device)
+    # what a transform may mix comes at once; else a batch of millions is fetched piece by piece
+    for part in [indices] if fit.transform else indices.split(FETCH):
+        batch = fit.dataset.batch(part, fit.context.generator)
+        report += render_and_backpropagate(fit, batch, step, len(indices))
     for regularizer, points in zip(fit.regularizers, fit.grids, strict=True):
         regularizer.penalty(step, fit.field, points).backward()
     if fit.clip is not None:
@@ -76,8 +91,8 @@ def training_step(fit: Fit, step: int) -> StepReport:
     return report
 
 
-def render_and_backpropagate(fit: Fit, batch: Batch, step: int) -> StepReport:
-    """Tile by tile: values, cotangent, gradient of the parameters."""
+def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) -> StepReport:
+    """Tile by tile: values, cotangent, gradient of the parameters; of a batch, or a part of one of `n_items`."""
     order = _permutation(fit.transform.prepare(step, fit.field, batch), len(batch)) if fit.transform else None
     adjusted = _adjusted_over_batch(fit, batch, order) if fit.transform and fit.transform.span == "batch" else None
     device = batch.targets.device
@@ -87,7 +102,7 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int) -> StepReport:
         rendered = fit.renderer.render(
             fit.field, tile.items, background=tile.background, generator=fit.context.generator
         )
-        losses, g = cotangent(fit.loss, rendered.values, tile.targets, len(batch))
+        losses, g = cotangent(fit.loss, rendered.values, tile.targets, n_items)
         if adjusted is not None:
             g = adjusted[rows]
         elif fit.transform is not None:
@@ -96,7 +111,7 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int) -> StepReport:
             rendered.values.backward(g)
         loss += losses.sum()
         squared += (rendered.values.detach() - tile.targets).square().mean(dim=-1).sum()
-    return StepReport(loss / len(batch), squared / len(batch), len(batch))
+    return StepReport(loss / n_items, squared / n_items, len(batch))
 
 
 def _adjusted_over_batch(fit: Fit, batch: Batch, order: Tensor | None) -> Tensor:

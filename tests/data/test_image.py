@@ -80,6 +80,15 @@ def test_sixteen_bit_colour_written_by_another_program_is_read_exactly(tmp_path:
     torch.testing.assert_close(picture_of(build(path)), torch.from_numpy(values.astype(np.float32) / 65535))
 
 
+@pytest.mark.parametrize(("orientation", "turn"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_a_photograph_taken_sideways_is_turned_upright(tmp_path: Path, orientation: int, turn: int):
+    pixels = noise(6, 9, 3)
+    exif = PillowImage.Exif()
+    exif[0x0112] = orientation
+    PillowImage.fromarray(pixels).save(tmp_path / "sideways.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "sideways.png"), np.rot90(pixels, turn))
+
+
 def test_a_palette_becomes_its_colours(tmp_path: Path):
     picture = PillowImage.new("P", (3, 2))
     picture.putpalette([255, 0, 0, 0, 255, 0, 9, 8, 7])

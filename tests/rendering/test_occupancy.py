@@ -138,6 +138,17 @@ def test_a_thin_field_without_contrast_keeps_every_cell():
     assert sampler.occupied.all()
 
 
+def test_a_grid_that_went_all_empty_is_looked_at_everywhere_again():
+    sampler = grid(warmup=1)
+    for step in range(0, 200, 16):
+        sampler.update(empty, step, generator())
+    assert sampler.estimate.max() == 0
+    assert sampler.occupied.all()
+    assert len(sampler.sample(rays_along_z(), None)) > 0
+    sampler.update(ball, 0, generator())
+    assert 0 < sampler.occupied.float().mean() < 0.5
+
+
 def test_during_warmup_every_estimate_fades_once_an_update():
     sampler, random = grid(decay=0.8, warmup=10_000), generator()
     sampler.update(constant(3.0), 0, random)

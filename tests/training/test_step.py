@@ -138,7 +138,7 @@ def test_tiles_of_any_size_give_the_gradients_of_one_tile(make: MakeFit, kind: s
         fit.tile = tile
         fit.context.generator.set_state(state)
         fit.optimizer.zero_grad()
-        report = render_and_backpropagate(fit, batch, 0)
+        report = render_and_backpropagate(fit, batch, 0, len(batch))
         found[tile] = gradients(fit), report
     one, reference = found[len(batch) + 5]
     assert one.abs().max() > 0
@@ -265,7 +265,7 @@ def test_a_transform_gets_its_tiles_in_the_order_it_asked_for(make: MakeFit, kin
     transform = Identity(span, shuffled)
     fit = make(kind, tile=33, transform=transform)
     batch = all_items(fit)[torch.arange(100)]
-    render_and_backpropagate(fit, batch, 0)
+    render_and_backpropagate(fit, batch, 0, len(batch))
     expected = [batch.items[shuffled(100)[first : first + 33]] for first in range(0, 100, 33)]
     assert [len(items) for items in transform.seen] == [33, 33, 33, 1]
     for items, wanted in zip(transform.seen, expected, strict=True):
@@ -278,10 +278,24 @@ def test_a_transform_over_the_batch_gets_all_of_it_once_in_its_own_order(make: M
     transform = Identity("batch", shuffled)
     fit = make(kind, tile=33, transform=transform)
     batch = all_items(fit)[torch.arange(100)]
-    render_and_backpropagate(fit, batch, 0)
+    render_and_backpropagate(fit, batch, 0, len(batch))
     (items,) = transform.seen
     for name in vars(batch.items):
         assert torch.equal(getattr(items, name), getattr(batch.items, name))
+
+
+@pytest.mark.parametrize("kind", ["image", "mesh"])
+def test_a_batch_that_is_fetched_in_pieces_gives_the_step_of_one_that_is_not(
+    make: MakeFit, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    whole, pieces = make(kind), make(kind)
+    one = training_step(whole, 0)
+    monkeypatch.setattr("fieldengine.training.step.FETCH", 17)
+    many = training_step(pieces, 0)
+    assert (one.n_items, many.n_items) == (whole.batch_size, whole.batch_size)
+    torch.testing.assert_close(one.loss, many.loss)
+    torch.testing.assert_close(one.squared_error, many.squared_error)
+    torch.testing.assert_close(gradients(whole), gradients(pieces), rtol=1e-4, atol=1e-7)
 
 
 class Weighs(Identity):
