@@ -49,6 +49,6 @@ def test_photographs_become_a_scene_that_predicts_others(data: Path, tmp_path: P
 @pytest.mark.parametrize("seed", range(10))
 def test_no_seed_collapses_to_the_background(data: Path, tmp_path: Path, seed: int):
     # a scene that went empty shows its background alone: 9.35 dB on these views
-    changes = {"training.seed": seed, "training.steps": 200, "evaluation.max_views": 5}
+    changes = {"training.seed": seed, "training.steps": 500, "evaluation.max_views": 5}
     run = fieldengine.train(SCENES / "nerf.yaml", {**lego(data), **changes}, out=tmp_path / "run")
-    assert run.metrics["test_psnr"] > 20
+    assert run.metrics["test_psnr"] > 22

@@ -122,14 +122,6 @@ def test_a_place_that_became_empty_is_forgotten(warmup: int):
     assert sampler.occupied[R // 2 :].all()
 
 
-def test_a_field_that_is_empty_from_the_start_leaves_no_cell():
-    sampler = grid()
-    sampler.update(empty, 0, generator())
-    assert not sampler.occupied.any()
-    samples = sampler.sample(rays_along_z(), None)
-    assert (len(samples), samples.n_rays) == (0, 20)
-
-
 def test_a_thin_field_without_contrast_keeps_every_cell():
     sampler, random = grid(), generator()
     noisy = torch.Generator().manual_seed(1)
