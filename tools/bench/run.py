@@ -46,8 +46,8 @@ def main() -> int:
         *rows,
         "",
         f"Measured with {torch.get_num_threads()} threads, {platform.machine()}, {versions}.",
-        f"In the same processes a product of 4096 x 256 x 256 ran at {rates['gemm_gflops']:.0f} GFLOP/s as torch does it",
-        f"by itself and at {rates['gemm_best_gflops']:.0f} as fieldengine asks for it (both float32), a copy at",
+        f"In the same processes a product of 4096 x 256 x 256 ran at {rates['gemm_gflops']:.0f} GFLOP/s as torch does",
+        f"it by itself and at {rates['gemm_best_gflops']:.0f} as fieldengine asks for it (both float32), a copy at",
         f"{rates['copy_gbs']:.0f} GB/s.",
     ]
     block = f"{BEGIN}\n" + "\n".join(table) + f"\n{END}"
