@@ -247,6 +247,7 @@ MESHES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "a picture by that name": ("a.stl", lambda: picture(), "cannot be read as a mesh"),
     "text by that name": ("a.ply", lambda: b"hello there\n", "cannot be read as a mesh"),
     "another format": ("a.blend", lambda: b"BLENDER", '".blend" is not a mesh format that can be read'),
+    "an archive": ("a.zip", lambda: b"PK", '".zip" is not a mesh format that can be read'),
     "no ending": ("mesh", lambda: b"v 0 0 0", "ending"),
     "billions of vertices promised": (
         "a.ply", lambda: ply(CORNERS, [[0, 1, 2]]).replace(b"vertex 4", b"vertex 4000000000"), "a.ply"

@@ -14,6 +14,7 @@ import torch
 import trimesh
 from pydantic import Field
 from torch import Generator, Tensor
+from trimesh.exchange.load import mesh_formats
 
 from fieldengine.data.shape import Faces, Floats, MeshShape, sample_surface
 from fieldengine.errors import DataError
@@ -116,7 +117,7 @@ def read_mesh(path: Path) -> tuple[Floats, Faces]:
     if path.stat().st_size == 0:
         raise DataError(path, "is empty (0 bytes)")
     kind = path.suffix.lower().removeprefix(".")
-    readable = sorted(trimesh.available_formats())
+    readable = sorted(mesh_formats())  # trimesh reads archives, too, which could hold anything
     if not kind:
         raise DataError(path, f"has no ending, which names the format of a mesh. Known: {', '.join(readable)}")
     if kind not in readable:
