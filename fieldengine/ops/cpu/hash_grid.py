@@ -196,6 +196,15 @@ def _numpy(tensor: Tensor) -> Any:
 
 
 @jit
+def _room(x, axes):
+    """What `_locate` fills: rows, shares (for itself), sides, slopes, bends."""
+    d = len(axes)
+    rows, shares = np.empty((1 << d, BLOCK), np.uint32), np.empty((2, BLOCK), np.uint32)
+    sides, slopes = np.empty((d, 2, BLOCK), x.dtype), np.empty((d, BLOCK), x.dtype)
+    return rows, shares, sides, slopes, np.empty((d, BLOCK), x.dtype)
+
+
+@jit
 def _locate(x, start, count, axes, scale, level, smooth, rows, shares, sides, slopes, bends):
     """Fill rows (2^d, BLOCK), sides (d, 2, BLOCK), and slopes and bends (d, BLOCK), derivatives of the upper side.
 
@@ -282,10 +291,8 @@ def _weigh(along, start, count, axes, tangent, sides, slopes, weights, changes):
 @jit
 def _gather(first, last, x, axes, along, tangent, table, features, scales, levels, smooth, out):
     n_corners = 1 << len(axes)
-    rows, shares = np.empty((n_corners, BLOCK), np.uint32), np.empty((2, BLOCK), np.uint32)
+    rows, shares, sides, slopes, bends = _room(x, axes)
     weights, changes = np.empty((n_corners, BLOCK), x.dtype), np.empty((n_corners, BLOCK), x.dtype)
-    sides = np.empty((len(axes), 2, BLOCK), x.dtype)
-    slopes, bends = np.empty((len(axes), BLOCK), x.dtype), np.empty((len(axes), BLOCK), x.dtype)
     used = changes if tangent else weights
     for number in range(len(scales)):
         entries = table[levels[number, 1] : levels[number, 1] + levels[number, 2]]
@@ -312,10 +319,8 @@ def _gather(first, last, x, axes, along, tangent, table, features, scales, level
 @jit
 def _scatter(first, last, x, axes, along, tangent, table, features, scales, levels, smooth, g):
     n_corners = 1 << len(axes)
-    rows, shares = np.empty((n_corners, BLOCK), np.uint32), np.empty((2, BLOCK), np.uint32)
+    rows, shares, sides, slopes, bends = _room(x, axes)
     weights, changes = np.empty((n_corners, BLOCK), x.dtype), np.empty((n_corners, BLOCK), x.dtype)
-    sides = np.empty((len(axes), 2, BLOCK), x.dtype)
-    slopes, bends = np.empty((len(axes), BLOCK), x.dtype), np.empty((len(axes), BLOCK), x.dtype)
     used = changes if tangent else weights
     for number in range(first, last):
         entries = table[levels[number, 1] : levels[number, 1] + levels[number, 2]]
@@ -339,10 +344,8 @@ def _scatter(first, last, x, axes, along, tangent, table, features, scales, leve
 @jit
 def _list(first, last, x, axes, along, tangent, table, features, scales, levels, smooth, g, found_rows, found_values):
     n_corners = 1 << len(axes)
-    rows, shares = np.empty((n_corners, BLOCK), np.uint32), np.empty((2, BLOCK), np.uint32)
+    rows, shares, sides, slopes, bends = _room(x, axes)
     weights, changes = np.empty((n_corners, BLOCK), x.dtype), np.empty((n_corners, BLOCK), x.dtype)
-    sides = np.empty((len(axes), 2, BLOCK), x.dtype)
-    slopes, bends = np.empty((len(axes), BLOCK), x.dtype), np.empty((len(axes), BLOCK), x.dtype)
     for number in range(first, last):
         for start in range(0, x.shape[1], BLOCK):
             count = min(BLOCK, x.shape[1] - start)
@@ -359,9 +362,7 @@ def _list(first, last, x, axes, along, tangent, table, features, scales, levels,
 @jit
 def _pull_back(first, last, x, axes, along, tangent, table, features, scales, levels, smooth, g, out):
     d, n_corners = len(axes), 1 << len(axes)
-    rows, shares = np.empty((n_corners, BLOCK), np.uint32), np.empty((2, BLOCK), np.uint32)
-    sides = np.empty((d, 2, BLOCK), x.dtype)
-    slopes, bends = np.empty((d, BLOCK), x.dtype), np.empty((d, BLOCK), x.dtype)
+    rows, shares, sides, slopes, bends = _room(x, axes)
     # of <g, features>: its value, derivative along `along`, gradient, and the gradient of that derivative
     value, change = np.empty((n_corners, BLOCK), x.dtype), np.empty((n_corners, BLOCK), x.dtype)
     gradient, bent = np.empty((d, n_corners, BLOCK), x.dtype), np.empty((d, n_corners, BLOCK), x.dtype)
