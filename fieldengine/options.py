@@ -139,9 +139,10 @@ def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading
         pairs = [parse_plugin(key.slot.kind, item, f"{where}.{i}", reading) for i, item in enumerate(child.value)]
         return tuple(pair[0] for pair in pairs), [pair[1] for pair in pairs]
     if key.slot is not None:
-        if isinstance(child, Node) and isinstance(child.value, dict) and "type" not in child.value and key.slot.default:
-            child = Node({"type": Node(key.slot.default, child.origin), **child.value}, child.origin)
-        return parse_plugin(key.slot.kind, child or Node(key.slot.default, parent), where, reading)
+        default = key.slot.default and reading.registry.default(key.slot.kind, key.slot.default)
+        if isinstance(child, Node) and isinstance(child.value, dict) and "type" not in child.value and default:
+            child = Node({"type": Node(default, child.origin), **child.value}, child.origin)
+        return parse_plugin(key.slot.kind, child or Node(default, parent), where, reading)
     if key.block is not None:
         return parse(key.block, child or Node({}, parent), where, reading)
     if child is None:

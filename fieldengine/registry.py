@@ -112,6 +112,13 @@ class Registry:
     def names(self, kind: str) -> list[str]:
         return sorted(self._plugins[kind])
 
+    def default(self, kind: str, name: str) -> str:
+        """The name by which a default is looked up: our own where a stranger claims it too.
+
+        Who wrote a name down is asked to choose; who left it to us is not.
+        """
+        return name if len(self._plugins[kind].get(name, [])) < 2 else f"{OWN_DISTRIBUTION}:{name}"
+
     def find(self, kind: str, name: str) -> Plugin:
         """The plugin of that kind and name; `dist:name` picks one distribution's. Raises PluginError."""
         owner, _, short = name.rpartition(":")

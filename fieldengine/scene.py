@@ -170,7 +170,11 @@ def _with_defaults_of_dataset(tree: Node, registry: Registry) -> Node:
     except PluginError:
         return tree
     blocks = dict(tree.value)
-    for block, default in (("field", options.default_field), ("renderer", options.default_renderer)):
+    for block, kind, name in (
+        ("field", "fields", options.default_field),
+        ("renderer", "renderers", options.default_renderer),
+    ):
+        default = registry.default(kind, name)
         node = blocks.get(block, Node({}, tree.origin))
         if isinstance(node.value, dict) and "type" not in node.value:
             blocks[block] = Node({"type": Node(default, node.origin), **node.value}, node.origin)

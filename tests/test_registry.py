@@ -354,6 +354,19 @@ def test_two_distributions_with_one_name_are_both_named_and_one_is_chosen_by_its
         assert found.plain["field"]["encoding"]["type"] == f"{owner}:gain"
 
 
+def test_a_stranger_that_claims_a_defaults_name_does_not_harm_scenes_that_leave_it_to_us(install: Install, tiny: Path):
+    before = read_scene(tiny, ["field={}"]).plain["field"]
+    install("left", {"encodings": {"hash_grid": "Gain"}, "fields": {"signal": "Gain"}}, GOOD)
+    after = read_scene(tiny, ["field={}"])
+    assert after.plain["field"] == {
+        **before,
+        "type": "fieldengine:signal",
+        "encoding": {**before["encoding"], "type": "fieldengine:hash_grid"},
+    }
+    assert {plugin.distribution for plugin in after.plugins} == {"fieldengine"}
+    assert "is claimed by " in refusal(tiny, "field.encoding=hash_grid")
+
+
 def test_an_owner_that_does_not_offer_the_name_is_refused(install: Install, tiny: Path):
     install("left", {"encodings": {"gain": "Gain"}}, GOOD)
     assert 'no encoding "nobody:gain"' in refusal(tiny, "field.encoding=nobody:gain")
