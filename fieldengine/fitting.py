@@ -111,6 +111,11 @@ def _run(
     bar = TrainingBar(record.console, config.training.steps, record.quiet)
     watcher = _Watcher(record.folder, bar, trained)
     splits, most = config.evaluation.splits, config.evaluation.max_views
+
+    def scored() -> dict[str, float]:
+        with matrix_products("float32", fit.context.device):  # as `fieldengine eval` scores, however it was trained
+            return evaluate(trained, fit.dataset, splits, most)
+
     with bar.shown():
         status, scores = loop.train(
             fit,
@@ -118,7 +123,7 @@ def _run(
             config.evaluation,
             progress,
             watcher,
-            lambda: evaluate(trained, fit.dataset, splits, most),
+            scored,
         )
     fit.ema.settle()  # from here on the field is the one that was scored
     if status == "done" and trained.domain.sensor is not None:

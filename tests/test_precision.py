@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
 import pytest
 import torch
 
+import fieldengine
 from fieldengine.precision import matrix_products
 
 CPU = torch.device("cpu")
@@ -35,3 +40,18 @@ def test_products_that_are_said_to_be_float32_are(shape: tuple[int, int, int]):
     exact = a.double() @ b.double()
     scale = a.double().abs() @ b.double().abs()  # what rounding is relative to
     assert float(((found - exact).abs() / scale).max()) < 1e-6
+
+
+def test_a_field_is_scored_in_float32_however_it_was_trained(
+    scene: Callable[[str], Path], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[str] = []
+
+    def recorded(precision: str, device: torch.device) -> AbstractContextManager[None]:
+        asked.append(precision)
+        return matrix_products(precision, device)
+
+    monkeypatch.setattr("fieldengine.fitting.matrix_products", recorded)
+    path = scene("dataset: {type: image, path: photo.png}\ntraining: {steps: 2, precision: fast}\n")
+    fieldengine.train(path, out=tmp_path / "run")
+    assert asked == ["fast", "float32"]

@@ -23,6 +23,7 @@ from fieldengine.ops.cpu.jit import jit, run_parts, share
 
 SPARSE = 4  # a sparse gradient pays where the table has this many times more rows than it has entries
 BLOCK = 128  # points whose rows and weights fit the first-level cache, 4-D included
+Levels = tuple[reference.GridLevel, ...]
 PRIMES = np.array(reference.PRIMES, dtype=np.uint32)
 
 
@@ -34,9 +35,7 @@ def hash_encode(
 
 class Encode(torch.autograd.Function):
     @staticmethod
-    def forward(
-        x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool, sparse: bool
-    ) -> Tensor:
+    def forward(x: Tensor, table: Tensor, levels: Levels, smooth: bool, sparse: bool) -> Tensor:
         return gather(x, table, levels, smooth)
 
     @staticmethod
@@ -72,14 +71,7 @@ class EncodeBackward(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,
-        g: Tensor,
-        x: Tensor,
-        table: Tensor,
-        levels: tuple[reference.GridLevel, ...],
-        smooth: bool,
-        for_x: bool,
-        for_table: bool,
+        ctx: Any, g: Tensor, x: Tensor, table: Tensor, levels: Levels, smooth: bool, for_x: bool, for_table: bool
     ) -> tuple[Tensor | None, Tensor | None]:
         ctx.save_for_backward(g, x, table)
         ctx.levels, ctx.smooth, ctx.needed = levels, smooth, (for_x, for_table)
@@ -109,7 +101,7 @@ class EncodeBackward(torch.autograd.Function):
 
 
 def _first_by_reference(
-    g: Tensor, x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool, *needed: bool
+    g: Tensor, x: Tensor, table: Tensor, levels: Levels, smooth: bool, *needed: bool
 ) -> tuple[Tensor | None, ...]:
     """What EncodeBackward returns, with a graph."""
     y = reference.hash_encode.reference(x, table, levels, smooth=smooth)
@@ -122,23 +114,14 @@ def _sum(a: Tensor | None, b: Tensor) -> Tensor:
     return b if a is None else a + b
 
 
-def gather(
-    x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool, along: Tensor | None = None
-) -> Tensor:
+def gather(x: Tensor, table: Tensor, levels: Levels, smooth: bool, along: Tensor | None = None) -> Tensor:
     """Features (m, L F), or with `along` (m, d) their derivative in that direction."""
     out = torch.empty(len(x), len(levels) * table.shape[1], dtype=table.dtype)
     share(_gather, len(x), *_points(x, along), *_grid(table, levels, smooth), out.numpy(), least=BLOCK)
     return out
 
 
-def pull_back(
-    g: Tensor,
-    x: Tensor,
-    table: Tensor,
-    levels: tuple[reference.GridLevel, ...],
-    smooth: bool,
-    along: Tensor | None = None,
-) -> Tensor:
+def pull_back(g: Tensor, x: Tensor, table: Tensor, levels: Levels, smooth: bool, along: Tensor | None = None) -> Tensor:
     """The gradient (m, d) in x of <g, features>, or of <g, derivative of the features along `along`>."""
     out = torch.zeros(x.shape[1], len(x), dtype=x.dtype)
     grid = _grid(table, levels, smooth)
@@ -146,14 +129,7 @@ def pull_back(
     return out.t()
 
 
-def scatter(
-    g: Tensor,
-    x: Tensor,
-    table: Tensor,
-    levels: tuple[reference.GridLevel, ...],
-    smooth: bool,
-    along: Tensor | None = None,
-) -> Tensor:
+def scatter(g: Tensor, x: Tensor, table: Tensor, levels: Levels, smooth: bool, along: Tensor | None = None) -> Tensor:
     """The gradient in the table of <g, features>, or of <g, derivative of the features along `along`>."""
     out = torch.zeros_like(table, memory_format=torch.contiguous_format)
     parts = [(level, level + 1) for level in range(len(levels))]
@@ -161,9 +137,7 @@ def scatter(
     return out
 
 
-def scatter_sparse(
-    g: Tensor, x: Tensor, table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool
-) -> Tensor:
+def scatter_sparse(g: Tensor, x: Tensor, table: Tensor, levels: Levels, smooth: bool) -> Tensor:
     """`scatter` as a sparse tensor, with an entry for every vertex of every point; rows may occur more than once."""
     entries, features = len(levels) * len(x) << x.shape[1], table.shape[1]
     rows, values = torch.empty(entries, dtype=torch.int64), torch.empty(entries, features, dtype=table.dtype)
@@ -179,13 +153,13 @@ def _points(x: Tensor, along: Tensor | None) -> tuple[Any, ...]:
     return positions, (0,) * x.shape[1], positions if along is None else _numpy(along.t()), along is not None
 
 
-def _grid(table: Tensor, levels: tuple[reference.GridLevel, ...], smooth: bool) -> tuple[Any, ...]:
+def _grid(table: Tensor, levels: Levels, smooth: bool) -> tuple[Any, ...]:
     features = (0,) * table.shape[1]  # as the axes
     return _numpy(table), features, *_levels(levels, table.dtype), smooth
 
 
 @functools.lru_cache(maxsize=64)
-def _levels(levels: tuple[reference.GridLevel, ...], dtype: torch.dtype) -> tuple[Any, ...]:
+def _levels(levels: Levels, dtype: torch.dtype) -> tuple[Any, ...]:
     scales = np.array([level.scale for level in levels], dtype=np.float64 if dtype == torch.float64 else np.float32)
     whole = [[level.resolution, level.offset, level.size, level.dense] for level in levels]
     return scales, np.array(whole, dtype=np.int64)
