@@ -13,20 +13,25 @@ from contextlib import contextmanager
 
 import torch
 
+from fieldengine.ops import bfloat16_products
+
 STEP = 2.0**-12  # 1 + STEP is a float32 but neither a bfloat16 nor a TF32
 
 
 @contextmanager
 def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
-    """Inside the block products of float32 tensors are `float32`, or `fast`: bfloat16 or TF32 where there are units.
+    """Inside the block products of float32 tensors are as exact as `precision` says.
 
-    The setting is torch's own, so it holds for the whole process while the block runs.
+    float32: all of them. auto: our own dense layers may round factors to bfloat16 where the processor has units for
+    it, which costs no quality (docs/benchmarks.md). fast: torch's products may too, or use TF32.
+    torch's setting holds for the whole process while the block runs.
     """
     before = torch.get_float32_matmul_precision()
     allowed = precision == "fast" or (device.type == "cpu" and _nothing_is_lost())
     torch.set_float32_matmul_precision("medium" if allowed else "highest")
     try:
-        yield
+        with bfloat16_products(precision != "float32"):
+            yield
     finally:
         torch.set_float32_matmul_precision(before)
 

@@ -57,7 +57,9 @@ class Training:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """of the one random generator"""
     precision: Literal["auto", "float32", "fast"] = "auto"
-    """of matrix products; fast allows bfloat16 or TF32 inside them; auto is float32. Tensors are always float32"""
+    """of the factors of matrix products: auto lets dense layers round them to bfloat16 where that costs no quality
+    (docs/benchmarks.md) and the processor is faster for it; fast lets all products, on a GPU to TF32. Tensors,
+    encodings and phases are always float32"""
     tile: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """items that are rendered and back-propagated at once; bounds memory, does not change results beyond rounding"""
     log_every: Annotated[int, Field(ge=1)] = 10

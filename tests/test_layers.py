@@ -12,7 +12,7 @@ PACKAGE = ROOT / "fieldengine"
 PLUGINS = ROOT / "plugins" / "fieldengine_plugins"
 
 ORDER = [
-    "types", "errors", "memory", "precision", "protocols", "api", "registry", "document", "options", "scene", "ops",
+    "types", "errors", "memory", "protocols", "api", "registry", "document", "options", "scene", "ops", "precision",
     "fields", "rendering", "data", "export", "training", "build", "progress", "run", "fitting", "doctor", "cli",
 ]  # fmt: skip
 PLUGINS_MAY_IMPORT = ("fieldengine.api", "fieldengine.ops", "fieldengine.ntk")

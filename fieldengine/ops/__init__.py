@@ -2,7 +2,8 @@
 
 from fieldengine.ops.adam import adam_where_touched
 from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
-from fieldengine.ops.formula import cos, exp, pointwise, sin
+from fieldengine.ops.dense import Dense, bfloat16_products, dense
+from fieldengine.ops.formula import ComplexFunction, RealFunction, cos, exp, pointwise, sin
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode
 from fieldengine.ops.intersect import intersect_aabb
 from fieldengine.ops.march import march

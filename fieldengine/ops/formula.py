@@ -1,6 +1,6 @@
-"""Activations as formulas: a value and its slope, written once, run as one pass over memory.
+"""Activations as formulas: a value and what back-propagation makes of it, written once, run as one pass over memory.
 
-A formula is a plain function of a number u and constants, made of + - * /, `abs` and those below. Called with a tensor
+A formula is a plain function of numbers and constants, made of + - * /, `abs` and those below. Called with tensors
 it is ordinary torch. On the CPU it is also compiled, so that a chain such as sin(30 (|u| + 1) u) reads and writes each
 number once, not once per operation.
 """
@@ -8,7 +8,7 @@ number once, not once per operation.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,6 +16,30 @@ from torch import Tensor
 from fieldengine.ops.twins import has_twin
 
 Formula = Callable[..., Any]
+
+
+class RealFunction(NamedTuple):
+    """Formulas of one number u, defined at the top of a module.
+
+    Attributes:
+        value: (u, *constants) -> a number.
+        slope: (u, *constants) -> the value's derivative, or what back-propagation is to take for it.
+    """
+
+    value: Formula
+    slope: Formula
+
+
+class ComplexFunction(NamedTuple):
+    """Formulas of a complex number a + jb, given as two real ones, defined at the top of a module.
+
+    Attributes:
+        value: (a, b, *constants) -> real and imaginary part.
+        pullback: (a, b, g, h, *constants) -> cotangents of a and b, from those of the two parts of the value.
+    """
+
+    value: Formula
+    pullback: Formula
 
 
 def sin(x: Any) -> Any:
@@ -34,31 +58,50 @@ def exp(x: Any) -> Any:
 
 
 @has_twin
-def pointwise(u: Tensor, value: Formula, slope: Formula, *constants: float) -> Tensor:
-    """value(u, *constants) for each number of u. Carries gradient: slope(u, *constants) times what comes in.
+def pointwise(u: Tensor, function: RealFunction | ComplexFunction, *constants: float) -> Tensor:
+    """The function of each number of u. Carries gradient: the slope, or pullback, of the function.
 
     Args:
-        u: any shape.
-        value, slope: formulas, defined at the top of a module. The slope is value's derivative, or what
-            back-propagation is to take for it.
+        u: any shape; of a complex function (..., 2c), the c real parts of a row before its c imaginary ones.
     """
-    return _Pointwise.apply(u, value, slope, constants)
+    return _Pointwise.apply(u, function, constants)
 
 
 class _Pointwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, u: Tensor, value: Formula, slope: Formula, constants: tuple[float, ...]) -> Tensor:
+    def forward(ctx: Any, u: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]) -> Tensor:
         ctx.save_for_backward(u)
         ctx.save_for_forward(u)
-        ctx.slope, ctx.constants = slope, constants
-        return value(u, *constants)
+        ctx.function, ctx.constants = function, constants
+        if isinstance(function, RealFunction):
+            return function.value(u, *constants)
+        return torch.cat(function.value(*u.chunk(2, dim=-1), *constants), dim=-1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (u,) = ctx.saved_tensors
-        return grads[0] * ctx.slope(u, *ctx.constants), None, None, None
+        return pull_back(*ctx.saved_tensors, grads[0], ctx.function, ctx.constants), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        (u,) = ctx.saved_tensors
-        return tangents[0] * ctx.slope(u, *ctx.constants)
+        return push_forward(*ctx.saved_tensors, tangents[0], ctx.function, ctx.constants)
+
+
+def pull_back(
+    u: Tensor, g: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]
+) -> Tensor:
+    """The cotangent of u from g, that of the function's values. Carries gradient to u and g."""
+    if isinstance(function, RealFunction):
+        return g * function.slope(u, *constants)
+    return torch.cat(function.pullback(*u.chunk(2, dim=-1), *g.chunk(2, dim=-1), *constants), dim=-1)
+
+
+def push_forward(
+    u: Tensor, tangent: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]
+) -> Tensor:
+    """The tangent of the function's values from that of u."""
+    if isinstance(function, RealFunction):
+        return tangent * function.slope(u, *constants)
+    (a, b), (s, t) = u.chunk(2, dim=-1), tangent.chunk(2, dim=-1)
+    one, zero = torch.ones_like(a), torch.zeros_like(a)
+    rows = (function.pullback(a, b, one, zero, *constants), function.pullback(a, b, zero, one, *constants))
+    return torch.cat([to_a * s + to_b * t for to_a, to_b in rows], dim=-1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fieldengine.ops import cos, exp, pointwise, sin
+from fieldengine.ops import ComplexFunction, RealFunction, cos, exp, pointwise, sin
 
 MANY = 40_000  # more than it takes for the kernel to be used
 OMEGA, SHARPNESS = 30.0, 2.5
@@ -55,7 +55,7 @@ def test_values_and_slopes_are_those_of_the_function(shape: tuple[int, ...]):
     u = numbers(math.prod(shape)).view(shape).requires_grad_()
     leaf = u.detach().double().requires_grad_()
     (wanted,) = torch.autograd.grad(exact(leaf).sum(), leaf)
-    y = pointwise(u, chirp, slope_of_chirp, OMEGA, SHARPNESS)
+    y = pointwise(u, RealFunction(chirp, slope_of_chirp), OMEGA, SHARPNESS)
     torch.testing.assert_close(y.detach().double(), exact(u.detach()), rtol=1e-4, atol=1e-5)
     (found,) = torch.autograd.grad(y.sum(), u)
     assert (y.dtype, found.dtype, found.shape) == (torch.float32, torch.float32, u.shape)
@@ -64,21 +64,21 @@ def test_values_and_slopes_are_those_of_the_function(shape: tuple[int, ...]):
 
 def test_a_sine_is_exact_over_thousands_of_turns():
     u = 1e4 * numbers(MANY)
-    torch.testing.assert_close(pointwise(u, wave, wave), torch.sin(u.double()).float(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(pointwise(u, RealFunction(wave, wave)), torch.sin(u.double()).float(), rtol=0, atol=1e-6)
 
 
 def test_an_exponential_is_exact_as_far_as_it_is_a_float32_and_runs_over_as_it_should():
     u = torch.linspace(-100, 89, MANY)
-    torch.testing.assert_close(pointwise(u, bell, bell), torch.exp(u.double()).float(), rtol=2e-6, atol=1e-44)
-    assert pointwise(torch.full((MANY,), 1e6), bell, bell).isinf().all()
-    assert not pointwise(torch.full((MANY,), -1e6), bell, bell).any()
+    torch.testing.assert_close(pointwise(u, RealFunction(bell, bell)), torch.exp(u.double()).float(), rtol=2e-6, atol=1e-44)
+    assert pointwise(torch.full((MANY,), 1e6), RealFunction(bell, bell)).isinf().all()
+    assert not pointwise(torch.full((MANY,), -1e6), RealFunction(bell, bell)).any()
 
 
 @pytest.mark.parametrize("function", [wave, bell])
 def test_what_is_not_a_number_stays_none(function: Any):
     u = numbers(MANY)
     u[7] = float("nan")
-    y = pointwise(u, function, function)
+    y = pointwise(u, RealFunction(function, function))
     assert y.isnan().sum() == 1
     assert y[7].isnan()
 
@@ -86,14 +86,14 @@ def test_what_is_not_a_number_stays_none(function: Any):
 @pytest.mark.parametrize("n", [10, MANY])
 def test_back_propagation_takes_the_slope_that_is_given(n: int):
     u = numbers(n).requires_grad_()
-    (found,) = torch.autograd.grad(pointwise(u, wave, wrong_on_purpose).sum(), u)
+    (found,) = torch.autograd.grad(pointwise(u, RealFunction(wave, wrong_on_purpose)).sum(), u)
     torch.testing.assert_close(found, 3 * u.detach())
 
 
 @pytest.mark.parametrize("n", [10, MANY])
 def test_a_slope_has_a_gradient_of_its_own(n: int):
     u = numbers(n).requires_grad_()
-    (slope,) = torch.autograd.grad(pointwise(u, wave, wrong_on_purpose).sum(), u, create_graph=True)
+    (slope,) = torch.autograd.grad(pointwise(u, RealFunction(wave, wrong_on_purpose)).sum(), u, create_graph=True)
     (second,) = torch.autograd.grad(slope.sum(), u)
     torch.testing.assert_close(second, torch.full_like(second, 3.0))
 
@@ -103,19 +103,19 @@ def test_a_slope_has_a_gradient_of_its_own(n: int):
 def test_there_is_a_forward_derivative(n: int):
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(numbers(n), torch.full((n,), 2.0))
-        tangent = forward_ad.unpack_dual(pointwise(dual, wave, wrong_on_purpose)).tangent
+        tangent = forward_ad.unpack_dual(pointwise(dual, RealFunction(wave, wrong_on_purpose))).tangent
     torch.testing.assert_close(tangent, 6 * numbers(n))
 
 
 def test_double_precision_stays_double():
     u = numbers(MANY, torch.float64).requires_grad_()
-    torch.testing.assert_close(pointwise(u, wave, wave), torch.sin(u), rtol=0, atol=1e-15)
+    torch.testing.assert_close(pointwise(u, RealFunction(wave, wave)), torch.sin(u), rtol=0, atol=1e-15)
 
 
 PROGRAM = """
 import torch, mine
-from fieldengine.ops import pointwise
-print(pointwise(torch.ones(40_000), mine.value, mine.value)[0].item())
+from fieldengine.ops import RealFunction, pointwise
+print(pointwise(torch.ones(40_000), RealFunction(mine.value, mine.value))[0].item())
 """
 
 

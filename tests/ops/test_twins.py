@@ -25,7 +25,8 @@ from fieldengine.types import Aabb, Rays, Samples
 
 OPS = Path(ops.__file__).parent
 EXACT = {torch.float32: {"rtol": 2e-5, "atol": 2e-6}, torch.float64: {"rtol": 1e-9, "atol": 1e-11}}
-COMPARED_ELSEWHERE = {"adam_where_touched", "pointwise"}  # in test_adam.py and test_formula.py, which run on both
+# in test_adam.py, test_dense.py and test_formula.py, which run on both
+COMPARED_ELSEWHERE = {"adam_where_touched", "dense", "pointwise"}
 DTYPES = [torch.float32, torch.float64]
 
 

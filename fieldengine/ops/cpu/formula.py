@@ -1,17 +1,17 @@
 """Formulas as kernels: `fieldengine.ops.formula`.
 
-A kernel computes in double precision and stores what it was given: literals need no type, the argument of a sine can be
-thousands of turns, and vector code still takes a third of the time of a chain of torch operations. Loops run over views
-that begin at zero; an index that might be negative is checked each time, and not made vector code.
+A formula's source is compiled with its literals read as float32, else one of them would make the whole of it double
+precision and half as fast. Loops run over views that begin at zero; an index that might be negative is checked each
+time, and not made vector code. Nor is a loop that writes what it reads.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
-import hashlib
 import inspect
 import math
-from pathlib import Path
+import textwrap
 from typing import Any
 
 import numba
@@ -23,30 +23,32 @@ from torch import Tensor
 from fieldengine.ops import formula as reference
 from fieldengine.ops.cpu.jit import cached, share
 
+Function = reference.RealFunction | reference.ComplexFunction
+
 SMALL = 1 << 14  # numbers for which compiling and sharing out is not worth it
-SINE = (  # r + r^3 ..., least squares in relative error on [-pi/2, pi/2]; 3e-11
-    0.9999999999823295, -0.16666666616369352, 0.00833333096467763, -0.00019840860337522886, 2.7525236904746286e-06,
-    -2.388874620340431e-08,
-)  # fmt: skip
-PI_LOW = 1.2246467991473532e-16  # pi less its own double
-HALVINGS = 11
-FACTORIALS = tuple(1.0 / math.factorial(k) for k in range(9))
+PI = tuple(map(np.float32, (3.140625, 0.0009675025939941406, 1.5099580252808664e-07)))  # a sum; few bits each
+LOG_2 = tuple(map(np.float32, (0.69140625, 0.0017409306019544601)))
+# least largest relative error: of sin(r) / r in r^2 on [0, pi/2], 5e-9; of exp(r) on [-ln 2 / 2, ln 2 / 2], 2e-9
+SINE = tuple(map(np.float32, (1.0, -0.16666656683994, 0.00833302513871, -0.00019807418711, 2.6019030354e-06)))
+EXPONENTIAL = tuple(
+    map(np.float32, (1.0, 1.0, 0.49999992079494, 0.16666420170189, 0.04166822564218, 0.00837481578167, 0.00138368419243))
+)
 
 
-def pointwise(u: Tensor, value: reference.Formula, slope: reference.Formula, *constants: float) -> Tensor:
+def pointwise(u: Tensor, function: Function, *constants: float) -> Tensor:
     if u.dtype != torch.float32 or u.numel() < SMALL:
-        return reference.pointwise.reference(u, value, slope, *constants)
-    return Pointwise.apply(u, value, slope, constants)
+        return reference.pointwise.reference(u, function, *constants)
+    return Pointwise.apply(u, function, constants)
 
 
 class Pointwise(torch.autograd.Function):
     @staticmethod
-    def forward(u: Tensor, value: reference.Formula, slope: reference.Formula, constants: tuple[float, ...]) -> Tensor:
-        return run(_kernel(value), u, constants)
+    def forward(u: Tensor, function: Function, constants: tuple[float, ...]) -> Tensor:
+        return run(values(function), function, u, constants)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        u, _, ctx.slope, ctx.constants = inputs
+        u, ctx.function, ctx.constants = inputs
         ctx.save_for_backward(u)
         ctx.save_for_forward(u)
 
@@ -54,86 +56,152 @@ class Pointwise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (u,) = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return grads[0] * ctx.slope(u, *ctx.constants), None, None, None
-        return run(_kernel_times(ctx.slope), u, ctx.constants, grads[0]), None, None, None
+            return reference.pull_back(u, grads[0], ctx.function, ctx.constants), None, None
+        return run(cotangents(ctx.function), ctx.function, u, ctx.constants, grads[0]), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
         (u,) = ctx.saved_tensors
-        return run(_kernel_times(ctx.slope), u, ctx.constants, tangents[0])
+        return reference.push_forward(u, tangents[0], ctx.function, ctx.constants)
 
 
-def run(kernel: Any, u: Tensor, constants: tuple[float, ...], *others: Tensor) -> Tensor:
+def run(kernel: Any, function: Function, u: Tensor, constants: tuple[float, ...], *others: Tensor) -> Tensor:
+    """A kernel of rows over all of u, shared among the threads. Numbers that need no partner are one long row."""
     out = torch.empty_like(u, memory_format=torch.contiguous_format)
-    arrays = [tensor.detach().contiguous().view(-1).numpy() for tensor in (u, *others)]
-    share(kernel, u.numel(), *arrays, out.view(-1).numpy(), *map(float, constants), least=4096)
+    arrays = [tensor.detach().contiguous().view(-1).numpy() for tensor in (u, *others, out)]
+    numbers = as_float32(constants)
+    paired = isinstance(function, reference.ComplexFunction)
+    width = u.shape[-1] if paired else 1
+
+    def part(first: int, last: int) -> None:
+        rows = (last - first, width) if paired else (1, last - first)
+        kernel(*(array[first * width : last * width].reshape(rows) for array in arrays), numbers)
+
+    share(part, u.numel() // width, least=1 if paired else 4096)
     return out
 
 
 @functools.cache
-def _kernel(formula: reference.Formula) -> Any:
-    f, version = register_jitable(formula), _version(formula)
+def values(function: Function) -> Any:
+    """A kernel (u, out, constants) that writes the function of each row of u, both (rows, n), into out."""
+    f = register_jitable(_in_float32(function.value))
 
-    def kernel(first, last, u, out, *constants):
-        _ = version
-        u, out = u[first:last], out[first:last]
-        for i in range(len(u)):
-            out[i] = f(np.float64(u[i]), *constants)
+    def of_numbers(u, out, constants):
+        for row in range(len(u)):
+            a, y = u[row], out[row]
+            for i in range(len(a)):
+                y[i] = f(a[i], *constants)
 
-    return cached(numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(kernel))
+    def of_pairs(u, out, constants):
+        half = u.shape[1] // 2
+        for row in range(len(u)):
+            a, b, y, z = u[row, :half], u[row, half:], out[row, :half], out[row, half:]
+            for i in range(half):
+                y[i], z[i] = f(a[i], b[i], *constants)
+
+    return _compiled(of_numbers if isinstance(function, reference.RealFunction) else of_pairs)
 
 
 @functools.cache
-def _kernel_times(formula: reference.Formula) -> Any:
-    f, version = register_jitable(formula), _version(formula)
+def cotangents(function: Function) -> Any:
+    """A kernel (u, g, out, constants): the cotangent of u from g, that of the values, row by row."""
+    formula = function.slope if isinstance(function, reference.RealFunction) else function.pullback
+    f = register_jitable(_in_float32(formula))
 
-    def kernel_times(first, last, u, g, out, *constants):
-        _ = version
-        u, g, out = u[first:last], g[first:last], out[first:last]
-        for i in range(len(u)):
-            out[i] = g[i] * f(np.float64(u[i]), *constants)
+    def of_numbers(u, g, out, constants):
+        for row in range(len(u)):
+            a, s, y = u[row], g[row], out[row]
+            for i in range(len(a)):
+                y[i] = s[i] * f(a[i], *constants)
 
-    return cached(numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(kernel_times))
+    def of_pairs(u, g, out, constants):
+        half = u.shape[1] // 2
+        for row in range(len(u)):
+            a, b, y, z = u[row, :half], u[row, half:], out[row, :half], out[row, half:]
+            s, t = g[row, :half], g[row, half:]
+            for i in range(half):
+                y[i], z[i] = f(a[i], b[i], s[i], t[i], *constants)
+
+    return _compiled(of_numbers if isinstance(function, reference.RealFunction) else of_pairs)
 
 
-def _version(formula: reference.Formula) -> str:
-    """Part of the key of the machine code on disk: a formula whose file was edited is compiled anew."""
-    source = inspect.getsourcefile(formula)
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else repr(formula.__code__.co_code)
+def _compiled(kernel: Any) -> Any:
+    return cached(numba.njit(nogil=True, error_model="numpy", fastmath={"contract"})(kernel))
+
+
+def as_float32(constants: tuple[float, ...]) -> tuple[np.float32, ...]:
+    return tuple(map(np.float32, constants))
+
+
+def _in_float32(formula: reference.Formula) -> reference.Formula:
+    """The same function, each number in its source a float32, exponents aside."""
+    tree = _Literals().visit(ast.parse(textwrap.dedent(inspect.getsource(formula))))
+    scope = {**formula.__globals__, "_float32": np.float32}
+    path = inspect.getsourcefile(formula) or formula.__name__
+    exec(compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True), scope)
+    return scope[formula.__name__]
+
+
+class _Literals(ast.NodeTransformer):
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if type(node.value) not in (int, float):
+            return node
+        return ast.Call(ast.Name("_float32", ast.Load()), [node], [])
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if isinstance(node.op, ast.Pow):
+            node.left = self.visit(node.left)
+            return node
+        return self.generic_visit(node)
 
 
 @overload(reference.sin, jit_options={"fastmath": {"contract"}})
 def _sin(x):
-    s0, s1, s2, s3, s4, s5 = SINE
-    pi, low, per_pi = math.pi, PI_LOW, 1.0 / math.pi
+    half, four, one = np.float32(0.5), np.float32(4.0), np.float32(1.0)
+    per_pi, (p0, p1, p2), (s0, s1, s2, s3, s4) = np.float32(1 / math.pi), PI, SINE
 
     def sine(x):
-        n = np.floor(x * per_pi + 0.5)
-        r = (x - n * pi) - n * low
+        n = np.floor(x * per_pi + half)
+        r = ((x - n * p0) - n * p1) - n * p2
         q = r * r
-        half = n * 0.5
-        sign = 1.0 - 4.0 * (half - np.floor(half))
-        return sign * r * (s0 + q * (s1 + q * (s2 + q * (s3 + q * (s4 + q * s5)))))
+        sign = one - four * (n * half - np.floor(n * half))
+        return sign * (r + r * (q * (s1 + q * (s2 + q * (s3 + q * s4)))))
 
     return sine
 
 
 @overload(reference.cos, jit_options={"fastmath": {"contract"}})
 def _cos(x):
-    quarter, sin = 0.5 * math.pi, reference.sin
-    return lambda x: sin(x + quarter)
+    half, four, one = np.float32(0.5), np.float32(4.0), np.float32(1.0)
+    per_pi, (p0, p1, p2), (s0, s1, s2, s3, s4) = np.float32(1 / math.pi), PI, SINE
+
+    def cosine(x):
+        n = np.floor(x * per_pi)
+        m = n + half  # cos(m pi + r) = -sin(n pi + r)
+        r = ((x - m * p0) - m * p1) - m * p2
+        q = r * r
+        sign = four * (n * half - np.floor(n * half)) - one
+        return sign * (r + r * (q * (s1 + q * (s2 + q * (s3 + q * s4)))))
+
+    return cosine
 
 
 @overload(reference.exp, jit_options={"fastmath": {"contract"}})
 def _exp(x):
-    part = 0.5**HALVINGS
-    e0, e1, e2, e3, e4, e5, e6, e7, e8 = FACTORIALS
+    half, low, high = np.float32(0.5), np.float32(-104.0), np.float32(89.0)
+    per_log_2, (l0, l1), (e0, e1, e2, e3, e4, e5, e6) = np.float32(1 / math.log(2)), LOG_2, EXPONENTIAL
 
     def exponential(x):
-        r = min(max(x, -745.0), 710.0) * part
-        y = e0 + r * (e1 + r * (e2 + r * (e3 + r * (e4 + r * (e5 + r * (e6 + r * (e7 + r * e8)))))))
-        for _ in range(HALVINGS):
-            y *= y
-        return y
+        x = min(max(x, low), high)
+        n = np.floor(x * per_log_2 + half)
+        r = (x - n * l0) - n * l1
+        y = e0 + r * (e1 + r * (e2 + r * (e3 + r * (e4 + r * (e5 + r * e6)))))
+        some = np.floor(n * half)  # 2^n in two factors: one alone may be no normal float32
+        return (y * _power_of_2(some)) * _power_of_2(n - some)
 
     return exponential
+
+
+@register_jitable
+def _power_of_2(n):
+    return np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from fieldengine.ops import cos, pointwise, sin
+from fieldengine.ops import Dense, RealFunction, cos, sin
 
 
 @dataclass(frozen=True)
@@ -38,30 +38,19 @@ class Finer:
     """whether back-propagation sees the factor |u| + 1 as a constant"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        linear = nn.Linear(in_dim, out_dim)
+        sine = VARIABLE_SINE if self.gradient == "full" else DETACHED_VARIABLE_SINE
+        layer = Dense(in_dim, out_dim, sine, self.first_omega if is_first else self.omega)
         bound = 1.0 / in_dim if is_first else math.sqrt(6.0 / in_dim) / self.omega
-        nn.init.uniform_(linear.weight, -bound, bound)
+        nn.init.uniform_(layer.weight, -bound, bound)
         if is_first and self.bias is not None:
-            nn.init.uniform_(linear.bias, -self.bias, self.bias)
-        return nn.Sequential(
-            linear, VariableSine(self.first_omega if is_first else self.omega, self.gradient == "full")
-        )
+            nn.init.uniform_(layer.bias, -self.bias, self.bias)
+        return layer
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
         linear = nn.Linear(in_dim, out_dim)
         bound = math.sqrt(6.0 / in_dim) / self.omega
         nn.init.uniform_(linear.weight, -bound, bound)
         return linear
-
-
-class VariableSine(nn.Module):
-    def __init__(self, omega: float, full_gradient: bool):
-        super().__init__()
-        self.omega = omega
-        self.slope = slope if full_gradient else slope_of_constant_growth
-
-    def forward(self, u: Tensor) -> Tensor:
-        return pointwise(u, value, self.slope, self.omega)
 
 
 def value(u: Any, omega: float) -> Any:
@@ -75,3 +64,7 @@ def slope(u: Any, omega: float) -> Any:
 def slope_of_constant_growth(u: Any, omega: float) -> Any:
     growth = omega * (abs(u) + 1.0)
     return growth * cos(growth * u)
+
+
+VARIABLE_SINE = RealFunction(value, slope)
+DETACHED_VARIABLE_SINE = RealFunction(value, slope_of_constant_growth)

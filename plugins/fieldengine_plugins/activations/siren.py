@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
-from fieldengine.ops import cos, pointwise, sin
+from fieldengine.ops import Dense, RealFunction, cos, sin
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,16 @@ class Siren:
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         omega = self.first_omega if is_first else self.omega
         bound = 1.0 / in_dim if is_first else math.sqrt(6.0 / in_dim) / self.omega
-        return nn.Sequential(self._linear(in_dim, out_dim, bound), Sine(omega))
+        return self._drawn(Dense(in_dim, out_dim, SINE, omega), bound)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._linear(in_dim, out_dim, math.sqrt(6.0 / in_dim) / self.omega)
+        return self._drawn(nn.Linear(in_dim, out_dim), math.sqrt(6.0 / in_dim) / self.omega)
 
-    def _linear(self, in_dim: int, out_dim: int, bound: float) -> nn.Linear:
-        linear = nn.Linear(in_dim, out_dim)
+    def _drawn(self, linear: nn.Linear, bound: float) -> nn.Linear:
         nn.init.uniform_(linear.weight, -bound, bound)
         if self.bias == "weight":
             nn.init.uniform_(linear.bias, -bound, bound)
         return linear
-
-
-class Sine(nn.Module):
-    def __init__(self, omega: float):
-        super().__init__()
-        self.omega = omega
-
-    def forward(self, u: Tensor) -> Tensor:
-        return pointwise(u, value, slope, self.omega)
 
 
 def value(u: Any, omega: float) -> Any:
@@ -62,3 +52,6 @@ def value(u: Any, omega: float) -> Any:
 
 def slope(u: Any, omega: float) -> Any:
     return omega * cos(omega * u)
+
+
+SINE = RealFunction(value, slope)
