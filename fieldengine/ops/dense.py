@@ -1,11 +1,18 @@
-"""Dense layers: a linear map and a pointwise function as one operation, the inner loop of every coordinate network."""
+"""Dense layers: a linear map and a pointwise function as one operation, the inner loop of every coordinate network.
+
+Complex layers are real ones of twice the width. A row of c complex numbers is kept as its c real parts before its c
+imaginary ones, and W = A + jC acts on it as the real matrix [[A, -C], [C, A]]: the same products as in complex
+arithmetic, by the library that is fastest.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,3 +63,51 @@ class Dense(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return dense(x, self.weight, self.bias, self.function, *self.constants)
+
+
+class ComplexDense(nn.Module):
+    """function(W z + b) of complex numbers, (m, 2 in_dim) -> (m, 2 out_dim), real parts before imaginary ones.
+
+    Attributes:
+        weight, bias: (2, out_dim, in_dim) and (2, out_dim), real and imaginary part, both drawn as torch draws a real
+            layer's until told otherwise. Of a layer of real inputs, (m, in_dim), they have no imaginary part:
+            (1, out_dim, in_dim) and (1, out_dim).
+    """
+
+    def __init__(
+        self, in_dim: int, out_dim: int, function: ComplexFunction, *constants: float, real_input: bool = False
+    ):
+        super().__init__()
+        parts = [nn.Linear(in_dim, out_dim) for _ in range(1 if real_input else 2)]
+        self.weight = nn.Parameter(torch.stack([part.weight.detach() for part in parts]))
+        self.bias = nn.Parameter(torch.stack([part.bias.detach() for part in parts]))
+        self.function, self.constants = function, constants
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(self.weight) == 1:
+            weight = torch.cat([self.weight[0], torch.zeros_like(self.weight[0])])
+            bias = torch.cat([self.bias[0], torch.zeros_like(self.bias[0])])
+        else:
+            real, imaginary = self.weight
+            weight = torch.cat([torch.cat([real, -imaginary], dim=1), torch.cat([imaginary, real], dim=1)])
+            bias = self.bias.flatten()
+        return dense(x, weight, bias, self.function, *self.constants)
+
+
+class RealPart(nn.Module):
+    """The real part of W z + b of complex numbers, (m, 2 in_dim) -> (m, out_dim); weight as in `ComplexDense`."""
+
+    def __init__(self, in_dim: int, out_dim: int):
+        super().__init__()
+        parts = [nn.Linear(in_dim, out_dim) for _ in range(2)]
+        self.weight = nn.Parameter(torch.stack([part.weight.detach() for part in parts]))
+        self.bias = nn.Parameter(parts[0].bias.detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        real, imaginary = self.weight
+        return functional.linear(x, torch.cat([real, -imaginary], dim=1), self.bias)
+
+
+def complex_width(width: int) -> int:
+    """Complex numbers in a layer that is to have about as many parameters as a real one of `width`: width / sqrt(2)."""
+    return int(width / math.sqrt(2))

@@ -1,8 +1,8 @@
 """Activations as formulas: a value and what back-propagation makes of it, written once, run as one pass over memory.
 
-A formula is a plain function of numbers and constants, made of + - * /, `abs` and those below. Called with tensors
-it is ordinary torch. On the CPU it is also compiled, so that a chain such as sin(30 (|u| + 1) u) reads and writes each
-number once, not once per operation.
+A formula is a plain function of numbers and constants, made of + - * /, `abs`, those below and others of its module.
+Called with tensors it is ordinary torch. On the CPU it is also compiled, so that a chain such as sin(30 (|u| + 1) u)
+reads and writes each number once, not once per operation.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ class _Pointwise(torch.autograd.Function):
         return push_forward(*ctx.saved_tensors, tangents[0], ctx.function, ctx.constants)
 
 
-def pull_back(
-    u: Tensor, g: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]
-) -> Tensor:
+def pull_back(u: Tensor, g: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]) -> Tensor:
     """The cotangent of u from g, that of the function's values. Carries gradient to u and g."""
     if isinstance(function, RealFunction):
         return g * function.slope(u, *constants)

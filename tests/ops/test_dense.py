@@ -123,7 +123,7 @@ def test_a_gradient_has_a_gradient_of_its_own():
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own
 def test_there_is_a_forward_derivative():
-    x, weight, bias, g = (t.detach() for t in layer(*CASES[1]))
+    x, weight, bias, _ = (t.detach() for t in layer(*CASES[1]))
     direction = torch.ones_like(x)
     wanted = OMEGA * torch.cos(OMEGA * (x @ weight.t() + bias)) * (direction @ weight.t())
     with forward_ad.dual_level(), bfloat16_products(True):

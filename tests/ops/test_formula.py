@@ -40,6 +40,18 @@ def wrong_on_purpose(u: Any) -> Any:
     return 3.0 * u
 
 
+def twist(a: Any, b: Any, omega: float) -> Any:
+    return swing(a, omega) * exp(-b), a * b
+
+
+def swing(a: Any, omega: float) -> Any:
+    return cos(omega * a)
+
+
+def pullback_of_twist(a: Any, b: Any, g: Any, h: Any, omega: float) -> Any:
+    return -omega * sin(omega * a) * exp(-b) * g + b * h, -swing(a, omega) * exp(-b) * g + a * h
+
+
 def numbers(n: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(n, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
@@ -69,7 +81,9 @@ def test_a_sine_is_exact_over_thousands_of_turns():
 
 def test_an_exponential_is_exact_as_far_as_it_is_a_float32_and_runs_over_as_it_should():
     u = torch.linspace(-100, 89, MANY)
-    torch.testing.assert_close(pointwise(u, RealFunction(bell, bell)), torch.exp(u.double()).float(), rtol=2e-6, atol=1e-44)
+    torch.testing.assert_close(
+        pointwise(u, RealFunction(bell, bell)), torch.exp(u.double()).float(), rtol=2e-6, atol=1e-44
+    )
     assert pointwise(torch.full((MANY,), 1e6), RealFunction(bell, bell)).isinf().all()
     assert not pointwise(torch.full((MANY,), -1e6), RealFunction(bell, bell)).any()
 
@@ -110,6 +124,28 @@ def test_there_is_a_forward_derivative(n: int):
 def test_double_precision_stays_double():
     u = numbers(MANY, torch.float64).requires_grad_()
     torch.testing.assert_close(pointwise(u, RealFunction(wave, wave)), torch.sin(u), rtol=0, atol=1e-15)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch's own
+@pytest.mark.parametrize("rows", [3, MANY // 10])
+def test_a_function_of_pairs_has_its_values_gradients_and_tangents(rows: int):
+    function = ComplexFunction(twist, pullback_of_twist)
+    u, g = (numbers(2 * 10 * rows).view(2, rows, 10)[i] for i in (0, 1))
+    leaf = u.double().requires_grad_()
+    wanted = torch.cat(twist(*leaf.chunk(2, dim=-1), OMEGA), dim=-1)
+    (slope,) = torch.autograd.grad(wanted, leaf, g.double(), create_graph=True)
+    (second,) = torch.autograd.grad(slope.sum(), leaf)
+    own = u.clone().requires_grad_()
+    y = pointwise(own, function, OMEGA)
+    torch.testing.assert_close(y.detach().double(), wanted.detach(), rtol=1e-4, atol=1e-4)
+    (found,) = torch.autograd.grad(y, own, g, retain_graph=True)
+    torch.testing.assert_close(found.double(), slope.detach(), rtol=1e-3, atol=1e-2)
+    (found,) = torch.autograd.grad(y, own, g, create_graph=True)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), own)[0].double(), second, rtol=1e-3, atol=0.1)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(pointwise(forward_ad.make_dual(u, g), function, OMEGA)).tangent
+    # <g, J g> is <J^T g, g>
+    torch.testing.assert_close((tangent * g).sum().double(), (slope.detach() * g).sum(), rtol=1e-3, atol=1.0)
 
 
 PROGRAM = """

@@ -1,11 +1,11 @@
 """How long is a full-batch step on an image, against the plain torch loop everybody writes?
 
-Net 2-256x4-3 with FINER, 512 x 512 pixels, every pixel in every step.
+Nets 2-256x4-3, 512 x 512 pixels, every pixel in every step. WIRE and FINER++ Wavelet have layers of 181 complex
+numbers, in the rival as complex tensors.
 """
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,9 +23,10 @@ from fieldengine.training.tile import choose_tile
 from fieldengine.types import RunContext
 
 SIDE, WIDTH, DEPTH = 512, 256, 4
+COMPLEX_WIDTH = 181
 SCENE = f"""
 dataset: {{type: image, path: picture.png}}
-field: {{encoding: identity, activation: finer, width: {WIDTH}, depth: {DEPTH}}}
+field: {{encoding: identity, width: {WIDTH}, depth: {DEPTH}}}
 training: {{batch_size: full}}
 """
 
@@ -34,11 +35,11 @@ def picture(side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
 
 
-def ours(side: int, precision: str) -> Step:
+def ours(side: int, precision: str, activation: str = "finer") -> Step:
     with tempfile.TemporaryDirectory() as folder:
         iio.imwrite(Path(folder) / "picture.png", picture(side))
         (Path(folder) / "scene.yaml").write_text(SCENE)
-        scene = read_scene(Path(folder) / "scene.yaml")
+        scene = read_scene(Path(folder) / "scene.yaml", [f"field.activation={activation}"])
         context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
         fit, _ = build_fit(scene, build_dataset(scene, context), context)
     with matrix_products(precision, context.device):
@@ -51,38 +52,76 @@ def ours(side: int, precision: str) -> Step:
     return step
 
 
-def plain_loop() -> Step:
+def plain_loop(width: int, dtype: torch.dtype, activate: Callable[[torch.Tensor], torch.Tensor]) -> Step:
     """The rival: one forward and backward over all pixels, activation and initialisation as published."""
     pixels = torch.from_numpy(picture(SIDE)).view(-1, 3).float() / 255
     axis = torch.linspace(-1, 1, SIDE)
     x = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).view(-1, 2)
-    sizes = [2, *[WIDTH] * DEPTH]
-    layers = torch.nn.ModuleList(torch.nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-    last = torch.nn.Linear(WIDTH, 3)
-    optimizer = torch.optim.Adam([*layers.parameters(), *last.parameters()], lr=1e-3)
+    first, last = torch.nn.Linear(2, width), torch.nn.Linear(width, 3, dtype=dtype)
+    hidden = [torch.nn.Linear(width, width, dtype=dtype) for _ in range(DEPTH - 1)]
+    layers = torch.nn.ModuleList([first, *hidden, last])
+    optimizer = torch.optim.Adam(layers.parameters(), lr=1e-3)
 
     def step() -> None:
         h = x
-        for layer in layers:
-            u = layer(h)
-            with torch.no_grad():
-                scale = u.abs() + 1
-            h = torch.sin(30 * scale * u)
+        for layer in layers[:-1]:
+            h = activate(layer(h))
         optimizer.zero_grad()
-        (0.5 * last(h) + 0.5 - pixels).square().mean().backward()
+        y = last(h).real if dtype.is_complex else last(h)
+        (0.5 * y + 0.5 - pixels).square().mean().backward()
         optimizer.step()
 
     return step
 
 
-def at(precision: str) -> Callable[[], Step]:
-    return lambda: ours(SIDE, precision)
+def finer_loop() -> Step:
+    def activate(u: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            growth = u.abs() + 1
+        return torch.sin(30 * growth * u)
+
+    return plain_loop(WIDTH, torch.float32, activate)
+
+
+def wire_loop() -> Step:
+    return plain_loop(COMPLEX_WIDTH, torch.complex64, lambda u: gabor(u, 20, 10))
+
+
+def wavelet_loop() -> Step:
+    def activate(u: torch.Tensor) -> torch.Tensor:
+        if not u.is_complex():
+            with torch.no_grad():
+                growth = u.abs() + 1
+            return gabor(torch.sin(5 * growth * u), 4, 2)
+        with torch.no_grad():
+            across, up = u.real.abs() + 1, u.imag.abs() + 1
+        return gabor(torch.sin(5 * torch.complex(across * u.real, up * u.imag)), 4, 2)
+
+    return plain_loop(COMPLEX_WIDTH, torch.complex64, activate)
+
+
+def gabor(u: torch.Tensor, omega: float, scale: float) -> torch.Tensor:
+    return torch.exp(1j * omega * u - (scale * u).abs() ** 2)
+
+
+def at(precision: str, activation: str = "finer") -> Callable[[], Step]:
+    return lambda: ours(SIDE, precision, activation)
 
 
 if __name__ == "__main__":
-    loop, net = "plain torch loop, full batch", "FINER 2-256x4-3, 512 x 512 pixels"
+    loop, plane = "plain torch loop, full batch", "512 x 512 pixels"
+    finer = f"full-batch step, FINER 2-256x4-3, {plane}"
+    complex_step = "full-batch step, {}, layers of 181 complex numbers, precision auto"
+    complex_loop = f"{loop}, complex tensors"
     main(
-        Question(f"full-batch step, {net}, float32", loop, "at least 4", plain_loop, at("float32")),
-        Question(f"full-batch step, {net}, precision auto", loop, "at least 8", plain_loop, at("auto")),
-        gflop=6 * SIDE**2 * (2 * WIDTH + (DEPTH - 1) * WIDTH**2 + 3 * WIDTH) / 1e9,
+        Question(f"{finer}, float32", loop, "at least 4", finer_loop, at("float32")),
+        Question(f"{finer}, precision auto", loop, "at least 8", finer_loop, at("auto")),
+        Question(complex_step.format("WIRE"), complex_loop, "at least 5", wire_loop, at("auto", "wire")),
+        Question(
+            complex_step.format("FINER++ Wavelet"),
+            complex_loop,
+            "at least 5",
+            wavelet_loop,
+            at("auto", "finer_wavelet"),
+        ),
     )

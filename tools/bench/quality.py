@@ -31,7 +31,7 @@ def psnr(folder: Path, picture: str, activation: str, precision: str) -> float:
     scene = folder / f"{picture}_{activation}_{precision}.yaml"
     path = next(DATA.glob(f"{picture}.*"))
     scene.write_text(SCENE.format(path=path, activation=activation, lr=LR[activation], precision=precision))
-    return fieldengine.train(scene, out=folder / scene.stem, device="cpu").summary["metrics"]["test_psnr"]
+    return fieldengine.train(scene, out=folder / scene.stem, device="cpu").summary["metrics"]["psnr"]
 
 
 def main() -> None:

@@ -147,6 +147,7 @@ def _dot(_context, a, a_row, a_step, b, steps, out):
 
     Addresses and strides in bytes: a's words lie at a + r a_row + t a_step, b's at b + 128 t + 4 c.
     """
+
     def generate(context, builder, _signature, args):
         a, a_row, a_step, b, steps, out = args
         i32, i64 = ir.IntType(32), ir.IntType(64)

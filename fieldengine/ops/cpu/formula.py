@@ -25,13 +25,17 @@ from fieldengine.ops.cpu.jit import cached, share
 
 Function = reference.RealFunction | reference.ComplexFunction
 
+INLINED = {"fastmath": {"contract"}, "forceinline": True}  # a call would end vector code
+
 SMALL = 1 << 14  # numbers for which compiling and sharing out is not worth it
 PI = tuple(map(np.float32, (3.140625, 0.0009675025939941406, 1.5099580252808664e-07)))  # a sum; few bits each
 LOG_2 = tuple(map(np.float32, (0.69140625, 0.0017409306019544601)))
-# least largest relative error: of sin(r) / r in r^2 on [0, pi/2], 5e-9; of exp(r) on [-ln 2 / 2, ln 2 / 2], 2e-9
-SINE = tuple(map(np.float32, (1.0, -0.16666656683994, 0.00833302513871, -0.00019807418711, 2.6019030354e-06)))
+# least largest relative error: of sin(r) / r - 1 in r^2 on [0, pi/2], 5e-9; of exp(r) on [-ln 2 / 2, ln 2 / 2], 2e-9
+SINE = tuple(map(np.float32, (-0.16666656683994, 0.00833302513871, -0.00019807418711, 2.6019030354e-06)))
 EXPONENTIAL = tuple(
-    map(np.float32, (1.0, 1.0, 0.49999992079494, 0.16666420170189, 0.04166822564218, 0.00837481578167, 0.00138368419243))
+    map(
+        np.float32, (1.0, 1.0, 0.49999992079494, 0.16666420170189, 0.04166822564218, 0.00837481578167, 0.00138368419243)
+    )
 )
 
 
@@ -84,7 +88,7 @@ def run(kernel: Any, function: Function, u: Tensor, constants: tuple[float, ...]
 @functools.cache
 def values(function: Function) -> Any:
     """A kernel (u, out, constants) that writes the function of each row of u, both (rows, n), into out."""
-    f = register_jitable(_in_float32(function.value))
+    f = _in_float32(function.value)
 
     def of_numbers(u, out, constants):
         for row in range(len(u)):
@@ -106,7 +110,7 @@ def values(function: Function) -> Any:
 def cotangents(function: Function) -> Any:
     """A kernel (u, g, out, constants): the cotangent of u from g, that of the values, row by row."""
     formula = function.slope if isinstance(function, reference.RealFunction) else function.pullback
-    f = register_jitable(_in_float32(formula))
+    f = _in_float32(formula)
 
     def of_numbers(u, g, out, constants):
         for row in range(len(u)):
@@ -133,13 +137,20 @@ def as_float32(constants: tuple[float, ...]) -> tuple[np.float32, ...]:
     return tuple(map(np.float32, constants))
 
 
-def _in_float32(formula: reference.Formula) -> reference.Formula:
-    """The same function, each number in its source a float32, exponents aside."""
+@functools.cache
+def _in_float32(formula: reference.Formula) -> Any:
+    """The same function for kernels, each number in its source a float32, exponents aside; so are those it calls."""
     tree = _Literals().visit(ast.parse(textwrap.dedent(inspect.getsource(formula))))
-    scope = {**formula.__globals__, "_float32": np.float32}
+    called = {name: formula.__globals__.get(name) for name in formula.__code__.co_names}
+    own = {
+        name: _in_float32(f)
+        for name, f in called.items()
+        if inspect.isfunction(f) and f.__module__ == formula.__module__
+    }
+    scope = {**formula.__globals__, **own, "_float32": np.float32}
     path = inspect.getsourcefile(formula) or formula.__name__
     exec(compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True), scope)
-    return scope[formula.__name__]
+    return register_jitable(forceinline=True)(scope[formula.__name__])
 
 
 class _Literals(ast.NodeTransformer):
@@ -155,10 +166,10 @@ class _Literals(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-@overload(reference.sin, jit_options={"fastmath": {"contract"}})
+@overload(reference.sin, jit_options=INLINED)
 def _sin(x):
     half, four, one = np.float32(0.5), np.float32(4.0), np.float32(1.0)
-    per_pi, (p0, p1, p2), (s0, s1, s2, s3, s4) = np.float32(1 / math.pi), PI, SINE
+    per_pi, (p0, p1, p2), (s1, s2, s3, s4) = np.float32(1 / math.pi), PI, SINE
 
     def sine(x):
         n = np.floor(x * per_pi + half)
@@ -170,10 +181,10 @@ def _sin(x):
     return sine
 
 
-@overload(reference.cos, jit_options={"fastmath": {"contract"}})
+@overload(reference.cos, jit_options=INLINED)
 def _cos(x):
     half, four, one = np.float32(0.5), np.float32(4.0), np.float32(1.0)
-    per_pi, (p0, p1, p2), (s0, s1, s2, s3, s4) = np.float32(1 / math.pi), PI, SINE
+    per_pi, (p0, p1, p2), (s1, s2, s3, s4) = np.float32(1 / math.pi), PI, SINE
 
     def cosine(x):
         n = np.floor(x * per_pi)
@@ -186,7 +197,7 @@ def _cos(x):
     return cosine
 
 
-@overload(reference.exp, jit_options={"fastmath": {"contract"}})
+@overload(reference.exp, jit_options=INLINED)
 def _exp(x):
     half, low, high = np.float32(0.5), np.float32(-104.0), np.float32(89.0)
     per_log_2, (l0, l1), (e0, e1, e2, e3, e4, e5, e6) = np.float32(1 / math.log(2)), LOG_2, EXPONENTIAL
@@ -202,6 +213,6 @@ def _exp(x):
     return exponential
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def _power_of_2(n):
     return np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
