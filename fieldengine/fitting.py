@@ -24,6 +24,7 @@ from fieldengine.rendering.picture import render_picture
 from fieldengine.run import Run, RunFolder
 from fieldengine.scene import SceneConfig, read_scene
 from fieldengine.training import loop
+from fieldengine.training.compiled import choose_compiled
 from fieldengine.training.loop import Progress
 from fieldengine.training.metrics import evaluate
 from fieldengine.training.step import Fit
@@ -89,6 +90,9 @@ def train(
         with matrix_products(config.training.precision, chosen):
             if config.training.tile == "auto" and saved is None:
                 fit.tile = choose_tile(fit)
+            note = choose_compiled(fit, config.training.compile, config.training.steps - progress.step)
+            if note:
+                record.tell(note)
             status, scores = _run(config, fit, trained, progress, record)
     except BaseException as reason:  # whatever it was, the run folder says why before it goes on its way
         folder.say(f"failed: {type(reason).__name__}: {reason}")

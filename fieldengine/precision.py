@@ -23,14 +23,17 @@ def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
     """Inside the block products of float32 tensors are as exact as `precision` says.
 
     float32: all of them. auto: our own dense layers may round factors to bfloat16 where the processor has units for
-    it, which costs no quality (docs/benchmarks.md). fast: torch's products may too, or use TF32.
+    it, which costs no quality (docs/benchmarks.md). fast: torch's products may too, or use TF32. half: wide layers
+    take and give bfloat16 tensors (torch.autocast), which costs some.
     torch's setting holds for the whole process while the block runs.
     """
     before = torch.get_float32_matmul_precision()
     allowed = precision == "fast" or (device.type == "cpu" and _nothing_is_lost())
     torch.set_float32_matmul_precision("medium" if allowed else "highest")
     try:
-        with bfloat16_products(precision != "float32"):
+        # no cache: it would hold the first step's weights as long as the block lasts
+        half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "half", cache_enabled=False)
+        with half, bfloat16_products(precision in ("auto", "fast")):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

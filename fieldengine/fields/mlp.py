@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+NARROW = 64  # layers with fewer inputs or outputs gain nothing from half precision, and coordinates and colours suffer
 
 
 class MLP(nn.Module):
@@ -19,9 +22,14 @@ class MLP(nn.Module):
         sizes = [in_dim, *[width] * depth]
         hidden = [activation.hidden(a, b, is_first=i == 0) for i, (a, b) in enumerate(itertools.pairwise(sizes))]
         self.layers = nn.ModuleList([*hidden, activation.output(sizes[-1], out_dim)])
+        self.narrow = [min(a, b) < NARROW for a, b in itertools.pairwise([*sizes, out_dim])]
 
     def forward(self, x: Tensor) -> Tensor:
         """(m, in_dim) -> (m, out_dim)."""
-        for layer in self.layers:
-            x = layer(x)
+        for layer, narrow in zip(self.layers, self.narrow, strict=True):
+            if narrow and torch.is_autocast_enabled(x.device.type):
+                with torch.autocast(x.device.type, enabled=False):
+                    x = layer(x.float())
+            else:
+                x = layer(x)
         return x

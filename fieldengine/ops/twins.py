@@ -38,6 +38,8 @@ def has_twin(reference: Callable[P, R]) -> WithTwin[P, R]:
 
     @functools.wraps(reference)
     def dispatch(*args: Any, **kwargs: Any) -> R:
+        if torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda"):
+            args, kwargs = tuple(map(_in_float32, args)), {name: _in_float32(x) for name, x in kwargs.items()}
         if _suits_the_twins((*args, *kwargs.values())):
             return getattr(_twins(module), name)(*args, **kwargs)
         return reference(*args, **kwargs)
@@ -47,9 +49,15 @@ def has_twin(reference: Callable[P, R]) -> WithTwin[P, R]:
     return chosen
 
 
+def _in_float32(argument: Any) -> Any:
+    """Only matrix products are half, whatever torch.autocast made of an operation's arguments before."""
+    half = isinstance(argument, Tensor) and argument.dtype in (torch.bfloat16, torch.float16)
+    return argument.float() if half else argument
+
+
 def _suits_the_twins(arguments: Iterable[Any]) -> bool:
     """Whether all tensors lie on the CPU and all real ones share one precision, and nobody traces the program."""
-    if os.environ.get(SWITCH) == "reference" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or os.environ.get(SWITCH) == "reference":
         return False
     floating = set()
     for tensor in _tensors(arguments):

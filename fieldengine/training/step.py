@@ -27,7 +27,13 @@ FETCH = 1 << 20  # items whose places and targets are held at once
 
 @dataclass
 class Fit:
-    """Everything a step works with. `batch_size` is in items, `tile` the most that are rendered at once."""
+    """Everything a step works with.
+
+    Attributes:
+        batch_size: in items.
+        tile: the most items that are rendered at once.
+        traced: what the renderer asks in a step: the field, or a compiled stand-in for it.
+    """
 
     dataset: Dataset
     field: nn.Module
@@ -43,6 +49,10 @@ class Fit:
     transform: GradientTransform | None = None
     regularizers: Sequence[Regularizer] = ()
     grids: list[Tensor] = dataclasses.field(default_factory=list)
+    traced: Any = None
+
+    def __post_init__(self) -> None:
+        self.traced = self.traced or self.field
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -100,7 +110,7 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) ->
     for rows in tiles(len(batch), fit.tile, order):
         tile = batch[rows]
         rendered = fit.renderer.render(
-            fit.field, tile.items, background=tile.background, generator=fit.context.generator
+            fit.traced, tile.items, background=tile.background, generator=fit.context.generator
         )
         losses, g = cotangent(fit.loss, rendered.values, tile.targets, n_items)
         if adjusted is not None:

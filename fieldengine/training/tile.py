@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -26,28 +28,45 @@ def choose_tile(fit: Fit) -> int:
     mixes = fit.transform is not None and fit.transform.span == "tile"
     if device != "cpu" or not steady or mixes or fit.batch_size <= SIZES[0]:
         return USUAL[device]
-    generator, renderer = (
-        fit.context.generator.get_state(),
-        {k: v.clone() for k, v in fit.renderer.state_dict().items()},
-    )
     best, best_time = USUAL[device], math.inf
-    for size in SIZES:
-        seconds = min(_seconds(fit, min(size, fit.batch_size)) for _ in range(REPEATS)) / min(size, fit.batch_size)
-        if seconds < best_time:
-            best, best_time = size, seconds
-        if size >= fit.batch_size or seconds > 1.3 * best_time:
-            break
-    fit.optimizer.zero_grad(set_to_none=True)
-    fit.renderer.load_state_dict(renderer)
-    fit.context.generator.set_state(generator)
+    with on_trial(fit):
+        for size in SIZES:
+            n = min(size, fit.batch_size)
+            per_item = seconds(fit, n) / n
+            if per_item < best_time:
+                best, best_time = size, per_item
+            if size >= fit.batch_size or per_item > 1.3 * best_time:
+                break
     return best
 
 
+@contextmanager
+def on_trial(fit: Fit) -> Iterator[None]:
+    """What is rendered and back-propagated inside the block leaves no trace in the fit."""
+    generator = fit.context.generator.get_state()
+    renderer = {name: tensor.clone() for name, tensor in fit.renderer.state_dict().items()}
+    try:
+        yield
+    finally:
+        fit.optimizer.zero_grad(set_to_none=True)
+        fit.renderer.load_state_dict(renderer)
+        fit.context.generator.set_state(generator)
+
+
+def seconds(fit: Fit, n: int) -> float:
+    """How long values and gradients of n items take, the best of a few times."""
+    return min(_seconds(fit, n) for _ in range(REPEATS))
+
+
 def _seconds(fit: Fit, n: int) -> float:
-    """How long values and gradients of n items take."""
     batch = fit.dataset.batch(torch.linspace(0, fit.dataset.n_items - 1, n).long(), fit.context.generator)
     started = time.perf_counter()
-    rendered = fit.renderer.render(fit.field, batch.items, background=batch.background, generator=fit.context.generator)
+    rendered = fit.renderer.render(
+        fit.traced, batch.items, background=batch.background, generator=fit.context.generator
+    )
     _, gradient = cotangent(fit.loss, rendered.values, batch.targets, n)
-    rendered.values.backward(gradient)
+    if rendered.values.requires_grad:
+        rendered.values.backward(gradient)
+    if fit.context.device.type == "cuda":
+        torch.cuda.synchronize(fit.context.device)
     return time.perf_counter() - started
