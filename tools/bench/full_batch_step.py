@@ -100,6 +100,11 @@ def wavelet_loop() -> Step:
     return plain_loop(COMPLEX_WIDTH, torch.complex64, activate)
 
 
+def gflop(width: int) -> float:
+    """Of the products of one step: forward, and both factors' gradients."""
+    return 6 * SIDE**2 * (2 * width + (DEPTH - 1) * width**2 + 3 * width) / 1e9
+
+
 def gabor(u: torch.Tensor, omega: float, scale: float) -> torch.Tensor:
     return torch.exp(1j * omega * u - (scale * u).abs() ** 2)
 
@@ -112,16 +117,17 @@ if __name__ == "__main__":
     loop, plane = "plain torch loop, full batch", "512 x 512 pixels"
     finer = f"full-batch step, FINER 2-256x4-3, {plane}"
     complex_step = "full-batch step, {}, layers of 181 complex numbers, precision auto"
-    complex_loop = f"{loop}, complex tensors"
+    complex_loop, in_complex = f"{loop}, complex tensors", gflop(2 * COMPLEX_WIDTH)
     main(
-        Question(f"{finer}, float32", loop, "at least 4", finer_loop, at("float32")),
-        Question(f"{finer}, precision auto", loop, "at least 8", finer_loop, at("auto")),
-        Question(complex_step.format("WIRE"), complex_loop, "at least 5", wire_loop, at("auto", "wire")),
+        Question(f"{finer}, float32", loop, "at least 4", finer_loop, at("float32"), gflop(WIDTH)),
+        Question(f"{finer}, precision auto", loop, "at least 8", finer_loop, at("auto"), gflop(WIDTH)),
+        Question(complex_step.format("WIRE"), complex_loop, "at least 5", wire_loop, at("auto", "wire"), in_complex),
         Question(
             complex_step.format("FINER++ Wavelet"),
             complex_loop,
             "at least 5",
             wavelet_loop,
             at("auto", "finer_wavelet"),
+            in_complex,
         ),
     )

@@ -24,21 +24,26 @@ ROOFLINE = "roofline"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked, who the rival is, how much is asked for, and what makes a step of each."""
+    """What is asked, who the rival is, how much is asked for, and what makes a step of each.
+
+    Attributes:
+        gflop: of the matrix products in a step; their time at torch's own rate is the floor it is held against.
+    """
 
     text: str
     rival: str
     asked: str
     theirs: Setup
     ours: Setup
+    gflop: float | None = None
 
 
-def main(*questions: Question, **about: Any) -> None:
+def main(*questions: Question) -> None:
     """Answer the questions, or, as a worker, do one side's steps."""
     if len(sys.argv) > 2:
         _work(questions[int(sys.argv[1])], sys.argv[2])
     else:
-        print(json.dumps([{**compare(i, question), **about} for i, question in enumerate(questions)]))
+        print(json.dumps([compare(i, question) for i, question in enumerate(questions)]))
 
 
 def compare(number: int, question: Question) -> dict[str, Any]:
@@ -52,12 +57,14 @@ def compare(number: int, question: Question) -> dict[str, Any]:
     for worker in (theirs, ours):
         worker.kill()
         worker.wait()
+    ours_value = statistics.median(b for _, b in pairs)
     return {
         "question": question.text,
         "rival": question.rival,
         "asked": question.asked,
         "rival_value": statistics.median(a for a, _ in pairs),
-        "ours_value": statistics.median(b for _, b in pairs),
+        "ours_value": ours_value,
+        "floor": question.gflop and question.gflop / roofline["gemm_gflops"] / ours_value,
         "ratio": statistics.median(a / b for a, b in pairs),
         "pairs": pairs,
         "rival_peak_mb": peaks[0],
@@ -87,9 +94,11 @@ def roofline() -> dict[str, float]:
     plain = 2 * 4096 * 256 * 256 / best(lambda: torch.mm(a, b, out=out)) / 1e9
     with matrix_products("float32", torch.device("cpu")):
         exact = 2 * 4096 * 256 * 256 / best(lambda: torch.mm(a, b)) / 1e9
+    c, d = a.bfloat16(), b.bfloat16()
     return {
         "gemm_gflops": plain,
         "gemm_best_gflops": exact,
+        "gemm_bfloat16_gflops": 2 * 4096 * 256 * 256 / best(lambda: torch.mm(c, d)) / 1e9,
         "copy_gbs": 2 * 4 * len(big) / best(lambda: copy.copy_(big)) / 1e9,
     }
 

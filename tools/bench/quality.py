@@ -21,7 +21,7 @@ DATA = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data"))
 PICTURES = ("kodim03", "kodim08", "kodim05")
 LR = {"finer": 5e-4, "siren": 5e-4}
 SCENE = """
-dataset: {{type: image, path: {path}, downscale: 3}}
+dataset: {{type: image, path: {path}, downscale: 4}}
 field: {{encoding: identity, activation: {activation}, width: 256, depth: 4}}
 training: {{batch_size: full, steps: 300, lr: {lr}, precision: {precision}}}
 """
