@@ -7,6 +7,7 @@ from fieldengine.errors import DataError, FieldEngineError, PluginError, RunErro
 from fieldengine.protocols import (
     API_VERSION,
     Activation,
+    Advancing,
     AlongRay,
     BatchSampler,
     Dataset,
@@ -47,6 +48,7 @@ __all__ = [
     "Aabb",
     "Activation",
     "AdamSettings",
+    "Advancing",
     "AlongRay",
     "Batch",
     "BatchSampler",

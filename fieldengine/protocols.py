@@ -55,6 +55,18 @@ class EncodingModule(Protocol):
     def __call__(self, x: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class Advancing(Protocol):
+    """A module of a field that changes while it trains, such as an encoding whose levels come in one by one.
+
+    What it changes must be in buffers, so that it is saved with the field.
+    """
+
+    def advance(self, done: float) -> None:
+        """Called before each step with the share of the steps that are done, 0 <= done < 1."""
+        ...
+
+
 class Activation(Protocol):
     """Options of an activation. They make layers themselves, so that nonlinearity and initialisation stay together."""
 

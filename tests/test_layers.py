@@ -13,9 +13,10 @@ PLUGINS = ROOT / "plugins" / "fieldengine_plugins"
 
 ORDER = [
     "types", "errors", "memory", "protocols", "api", "registry", "document", "options", "scene", "ops", "precision",
-    "fields", "rendering", "data", "export", "training", "build", "progress", "run", "fitting", "doctor", "cli",
+    "fields", "rendering", "data", "export", "training", "build", "progress", "run", "fitting", "sweep", "doctor",
+    "cli",
 ]  # fmt: skip
-PLUGINS_MAY_IMPORT = ("fieldengine.api", "fieldengine.ops", "fieldengine.ntk")
+PLUGINS_MAY_IMPORT = ("fieldengine.api", "fieldengine.ops", "fieldengine.ntk", "fieldengine_plugins")
 
 
 def imports(path: Path) -> set[str]:

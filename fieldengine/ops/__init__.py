@@ -3,7 +3,7 @@
 from fieldengine.ops.adam import adam_where_touched
 from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
 from fieldengine.ops.dense import ComplexDense, Dense, RealPart, bfloat16_products, complex_width, dense
-from fieldengine.ops.formula import ComplexFunction, RealFunction, cos, exp, pointwise, sin
+from fieldengine.ops.formula import ComplexFunction, RealFunction, cos, exp, pointwise, sin, tanh, where
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode
 from fieldengine.ops.intersect import intersect_aabb
 from fieldengine.ops.march import march
@@ -35,6 +35,8 @@ __all__ = [
     "sample_pdf",
     "sin",
     "sum_by_ray",
+    "tanh",
     "weights_from_alpha",
     "weights_from_density",
+    "where",
 ]

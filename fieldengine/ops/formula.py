@@ -1,8 +1,8 @@
 """Activations as formulas: a value and what back-propagation makes of it, written once, run as one pass over memory.
 
-A formula is a plain function of numbers and constants, made of + - * /, `abs`, those below and others of its module.
-Called with tensors it is ordinary torch. On the CPU it is also compiled, so that a chain such as sin(30 (|u| + 1) u)
-reads and writes each number once, not once per operation.
+A formula is a plain function of numbers and constants, made of + - * /, `abs`, comparisons, those below and other
+formulas. Called with tensors it is ordinary torch. On the CPU it is also compiled, so that a chain such as
+sin(30 (|u| + 1) u) reads and writes each number once, not once per operation.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ComplexFunction(NamedTuple):
 
 
 def sin(x: Any) -> Any:
-    """Sine of a tensor, and of a number in a compiled formula, there to 1e-10 for |x| up to 1e6."""
+    """Sine of a tensor, and of a number in a compiled formula, there as exact as a float32 for |x| up to 1e5."""
     return torch.sin(x)
 
 
@@ -53,8 +53,18 @@ def cos(x: Any) -> Any:
 
 
 def exp(x: Any) -> Any:
-    """Exponential; as `sin`, to a relative 1e-10."""
+    """Exponential; as `sin`."""
     return torch.exp(x)
+
+
+def tanh(x: Any) -> Any:
+    """Hyperbolic tangent; as `sin`."""
+    return torch.tanh(x)
+
+
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition, a comparison of numbers, holds, else y. Both are computed, so both must be numbers."""
+    return torch.where(condition, x, y)
 
 
 @has_twin

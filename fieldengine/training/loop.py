@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from fieldengine.errors import RunError, TrainingError
+from fieldengine.protocols import Advancing
 from fieldengine.scene import Evaluation, Training
 from fieldengine.training import checkpoint
 from fieldengine.training.metrics import psnr
@@ -60,10 +61,13 @@ def train(
     """
     scores: dict[str, float] = {}
     scored_at = -1
+    advancing = [module for module in fit.field.modules() if isinstance(module, Advancing)]
     with interruption() as interrupted:
         while not finished(training, progress) and not interrupted():
             step = progress.step
             started = time.perf_counter()
+            for part in advancing:
+                part.advance(step / training.steps)
             lr = set_lr(fit.optimizer, lr_factor(training.schedule, step, training.steps))
             report = training_step(fit, step)
             log = step % training.log_every == 0 or step + 1 == training.steps

@@ -145,7 +145,7 @@ def _in_float32(formula: reference.Formula) -> Any:
     own = {
         name: _in_float32(f)
         for name, f in called.items()
-        if inspect.isfunction(f) and f.__module__ == formula.__module__
+        if inspect.isfunction(f) and f.__module__ != reference.__name__
     }
     scope = {**formula.__globals__, **own, "_float32": np.float32}
     path = inspect.getsourcefile(formula) or formula.__name__
@@ -211,6 +211,17 @@ def _exp(x):
         return (y * _power_of_2(some)) * _power_of_2(n - some)
 
     return exponential
+
+
+@overload(reference.tanh, jit_options=INLINED)
+def _tanh(x):
+    one, two, exp = np.float32(1.0), np.float32(2.0), reference.exp
+    return lambda x: one - two / (exp(two * x) + one)
+
+
+@overload(reference.where, jit_options=INLINED)
+def _where(condition, x, y):
+    return lambda condition, x, y: x if condition else y
 
 
 @register_jitable(forceinline=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, cos, sin
+from fieldengine_plugins.activations.initial import sine_weights
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,12 @@ class Finer:
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         sine = VARIABLE_SINE if self.gradient == "full" else DETACHED_VARIABLE_SINE
         layer = Dense(in_dim, out_dim, sine, self.first_omega if is_first else self.omega)
-        bound = 1.0 / in_dim if is_first else math.sqrt(6.0 / in_dim) / self.omega
-        nn.init.uniform_(layer.weight, -bound, bound)
         if is_first and self.bias is not None:
             nn.init.uniform_(layer.bias, -self.bias, self.bias)
-        return layer
+        return sine_weights(layer, self.omega, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        linear = nn.Linear(in_dim, out_dim)
-        bound = math.sqrt(6.0 / in_dim) / self.omega
-        nn.init.uniform_(linear.weight, -bound, bound)
-        return linear
+        return sine_weights(nn.Linear(in_dim, out_dim), self.omega)
 
 
 def value(u: Any, omega: float) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from torch import nn
 
-from fieldengine.ops import ComplexDense, ComplexFunction, RealPart, complex_width, cos, exp, sin
+from fieldengine.ops import ComplexDense, ComplexFunction, Dense, RealFunction, RealPart, complex_width, cos, exp, sin
+from fieldengine_plugins.activations.initial import sine_weights
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,29 @@ class FinerWavelet:
     """how weights are drawn"""
     gradient: Literal["detached", "full"] = "detached"
     """whether back-propagation sees the factor |u| + 1 as a constant"""
+    numbers: Literal["complex", "real"] = "complex"
+    """real weights, and a cosine for the complex wave, as the tables of IGA; no wider than the complex layers"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        function = VARIABLE_GABOR if self.gradient == "full" else DETACHED_VARIABLE_GABOR
+        full, is_real = self.gradient == "full", self.numbers == "real"
         n, constants = in_dim if is_first else complex_width(in_dim), (self.omega, self.omega_w, self.scale)
-        layer = ComplexDense(n, complex_width(out_dim), function, *constants, real_input=is_first)
+        layer: Dense | ComplexDense
+        if is_real:
+            function = VARIABLE_WAVE if full else DETACHED_VARIABLE_WAVE
+            layer = Dense(n, complex_width(out_dim), function, *constants)
+        else:
+            gabor = VARIABLE_GABOR if full else DETACHED_VARIABLE_GABOR
+            layer = ComplexDense(n, complex_width(out_dim), gabor, *constants, real_input=is_first)
         if is_first and self.bias is not None:
             nn.init.uniform_(layer.bias, -self.bias, self.bias)
-        return self._drawn(layer, 1.0 / in_dim if is_first else math.sqrt(6.0 / n) / (self.omega * self.omega_w))
+        return self._drawn(layer, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
         n = complex_width(in_dim)
-        return self._drawn(RealPart(n, out_dim), math.sqrt(6.0 / n) / (self.omega * self.omega_w))
+        return self._drawn(nn.Linear(n, out_dim) if self.numbers == "real" else RealPart(n, out_dim))
 
-    def _drawn(self, layer: Any, bound: float) -> nn.Module:
-        if self.init == "sine":
-            nn.init.uniform_(layer.weight, -bound, bound)
-        return layer
+    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
+        return sine_weights(layer, self.omega * self.omega_w, is_first=is_first) if self.init == "sine" else layer
 
 
 def value(a: Any, b: Any, omega: float, omega_w: float, scale: float) -> Any:
@@ -91,5 +97,27 @@ def to_phases(a: Any, b: Any, g: Any, h: Any, omega: float, omega_w: float, scal
     return to_p * wide * cosine - to_q * tall * sine, to_p * tall * sine + to_q * wide * cosine
 
 
+def wave(u: Any, omega: float, omega_w: float, scale: float) -> Any:
+    s = sin(omega * (abs(u) + 1.0) * u)
+    return cos(omega_w * s) * exp(-scale * scale * s * s)
+
+
+def slope_of_wave(u: Any, omega: float, omega_w: float, scale: float) -> Any:
+    return omega * (2.0 * abs(u) + 1.0) * slope_in_phase(u, omega, omega_w, scale)
+
+
+def slope_of_wave_of_constant_growth(u: Any, omega: float, omega_w: float, scale: float) -> Any:
+    return omega * (abs(u) + 1.0) * slope_in_phase(u, omega, omega_w, scale)
+
+
+def slope_in_phase(u: Any, omega: float, omega_w: float, scale: float) -> Any:
+    phase = omega * (abs(u) + 1.0) * u
+    s = sin(phase)
+    bell = exp(-scale * scale * s * s)
+    return -(omega_w * sin(omega_w * s) + 2.0 * scale * scale * s * cos(omega_w * s)) * bell * cos(phase)
+
+
 VARIABLE_GABOR = ComplexFunction(value, pullback)
 DETACHED_VARIABLE_GABOR = ComplexFunction(value, pullback_of_constant_growth)
+VARIABLE_WAVE = RealFunction(wave, slope_of_wave)
+DETACHED_VARIABLE_WAVE = RealFunction(wave, slope_of_wave_of_constant_growth)

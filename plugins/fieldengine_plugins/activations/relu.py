@@ -1,23 +1,32 @@
-"""The rectifier, the baseline of every comparison."""
+"""The rectifier, the baseline of every comparison, and its smooth relatives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import nn
 
 
 @dataclass(frozen=True)
 class Relu:
-    """max(0, Wx + b), the baseline.
+    """max(0, Wx + b), the baseline; or tanh, or softplus.
 
-    torch's default initialisation. Shows fine detail only behind an encoding.
+    torch's default initialisation. Shows fine detail only behind an encoding. Distance fields that need curvature take
+    `function: softplus`, ln(1 + exp(sharpness u)) / sharpness, a rectifier with a second derivative.
 
     Scene: `activation: relu`
     """
 
+    function: Literal["relu", "tanh", "softplus"] = "relu"
+    """which of the three"""
+    sharpness: Annotated[float, Field(gt=0)] = 100.0
+    """of softplus: how narrow its bend is"""
+
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        return nn.Sequential(nn.Linear(in_dim, out_dim), nn.ReLU())
+        functions = {"relu": nn.ReLU(), "tanh": nn.Tanh(), "softplus": nn.Softplus(beta=self.sharpness)}
+        return nn.Sequential(nn.Linear(in_dim, out_dim), functions[self.function])
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
         return nn.Linear(in_dim, out_dim)

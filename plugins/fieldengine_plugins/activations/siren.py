@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, cos, sin
+from fieldengine_plugins.activations.initial import sine_weights
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,16 @@ class Siren:
     """how biases are drawn"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        omega = self.first_omega if is_first else self.omega
-        bound = 1.0 / in_dim if is_first else math.sqrt(6.0 / in_dim) / self.omega
-        return self._drawn(Dense(in_dim, out_dim, SINE, omega), bound)
+        layer = Dense(in_dim, out_dim, SINE, self.first_omega if is_first else self.omega)
+        return self._drawn(layer, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(nn.Linear(in_dim, out_dim), math.sqrt(6.0 / in_dim) / self.omega)
+        return self._drawn(nn.Linear(in_dim, out_dim))
 
-    def _drawn(self, linear: nn.Linear, bound: float) -> nn.Linear:
-        nn.init.uniform_(linear.weight, -bound, bound)
+    def _drawn(self, linear: nn.Linear, *, is_first: bool = False) -> nn.Linear:
+        sine_weights(linear, self.omega, is_first=is_first)
         if self.bias == "weight":
+            bound = 1.0 / linear.in_features if is_first else math.sqrt(6.0 / linear.in_features) / self.omega
             nn.init.uniform_(linear.bias, -bound, bound)
         return linear
 

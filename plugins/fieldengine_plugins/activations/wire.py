@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from fieldengine.ops import ComplexDense, ComplexFunction, RealPart, complex_width, cos, exp, sin
+from fieldengine_plugins.activations.initial import sine_weights
 
 LARGEST_EXPONENT = 80.0  # e^88 is the largest float32
 
@@ -34,6 +35,8 @@ class Wire:
     """one over the width of the bell"""
     init: Literal["torch", "sine"] = "torch"
     """how weights are drawn"""
+    window: Literal["own", "second"] = "own"
+    """second is WIRE-2D: the bell also falls off in the size of a second linear map's value"""
 
     def __post_init__(self) -> None:
         largest = self.omega**2 / (4 * self.scale**2)
@@ -45,18 +48,30 @@ class Wire:
             )
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        n = in_dim if is_first else complex_width(in_dim)
-        layer = ComplexDense(n, complex_width(out_dim), GABOR, self.omega, self.scale, real_input=is_first)
-        return self._drawn(layer, 1.0 / in_dim if is_first else math.sqrt(6.0 / n) / self.omega)
+        n, numbers = in_dim if is_first else complex_width(in_dim), complex_width(out_dim)
+        layer = ComplexDense(n, numbers, GABOR, self.omega, self.scale, real_input=is_first)
+        wave = self._drawn(layer, is_first=is_first)
+        if self.window == "own":
+            return wave
+        bell = ComplexDense(n, numbers, BELL, self.scale, real_input=is_first)
+        return Windowed(wave, self._drawn(bell, is_first=is_first))
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        n = complex_width(in_dim)
-        return self._drawn(RealPart(n, out_dim), math.sqrt(6.0 / n) / self.omega)
+        return self._drawn(RealPart(complex_width(in_dim), out_dim))
 
-    def _drawn(self, layer: Any, bound: float) -> nn.Module:
-        if self.init == "sine":
-            nn.init.uniform_(layer.weight, -bound, bound)
-        return layer
+    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
+        return sine_weights(layer, self.omega, is_first=is_first) if self.init == "sine" else layer
+
+
+class Windowed(nn.Module):
+    """The product of a wave and a bell that lies beside each of its two parts."""
+
+    def __init__(self, wave: nn.Module, bell: nn.Module):
+        super().__init__()
+        self.wave, self.bell = wave, bell
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.wave(x) * self.bell(x)
 
 
 def value(a: Any, b: Any, omega: float, scale: float) -> Any:
@@ -72,4 +87,15 @@ def pullback(a: Any, b: Any, g: Any, h: Any, omega: float, scale: float) -> Any:
     return omega * across - narrow * a * along, -(omega + narrow * b) * along
 
 
+def bell(a: Any, b: Any, scale: float) -> Any:
+    size = exp(-scale * scale * (a * a + b * b))
+    return size, size
+
+
+def pullback_of_bell(a: Any, b: Any, g: Any, h: Any, scale: float) -> Any:
+    along = -2.0 * scale * scale * exp(-scale * scale * (a * a + b * b)) * (g + h)
+    return a * along, b * along
+
+
 GABOR = ComplexFunction(value, pullback)
+BELL = ComplexFunction(bell, pullback_of_bell)

@@ -61,6 +61,8 @@ class FrequencyModule(nn.Module):
         self.cosine_first = options.definition == "survey"
         self.include_input = octaves if options.include_input is None else options.include_input
         self.out_dim = 2 * len(projection) + (in_dim if self.include_input else 0)
+        if octaves:
+            self.level_columns = [2 * in_dim] * options.n_frequencies  # of an octave; the input comes before
 
     def forward(self, x: Tensor) -> Tensor:
         """(m, d) in [-1, 1] -> (m, out_dim). Carries gradient to x."""

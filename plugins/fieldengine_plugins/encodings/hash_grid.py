@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.api import AdamSettings
-from fieldengine.ops import grid_levels, hash_encode
+from fieldengine.ops import GridLevel, grid_levels, hash_encode
 
 MOST_NUMBERS = 2**30  # 4 GiB, and three times that again while training
 
@@ -51,24 +52,31 @@ class HashGrid:
     def build(self, in_dim: int) -> nn.Module:
         if not 1 <= in_dim <= 4:
             raise ValueError(f"hash_grid takes 1 to 4 dimensions, not {in_dim}")
-        return HashGridModule(self, in_dim)
+        levels = grid_levels(in_dim, self.n_levels, self.coarsest, self.finest, self.log2_table)
+        return GridModule(levels, self.n_features, self.interpolation == "smoothstep", self.lr_scale)
 
 
-class HashGridModule(nn.Module):
-    def __init__(self, options: HashGrid, in_dim: int):
+class GridModule(nn.Module):
+    """Features of the levels of a grid.
+
+    Attributes:
+        level_columns: how many outputs each level has, coarse to fine.
+    """
+
+    def __init__(self, levels: Sequence[GridLevel], n_features: int, smooth: bool, lr_scale: float):
         super().__init__()
-        self.levels = grid_levels(in_dim, options.n_levels, options.coarsest, options.finest, options.log2_table)
-        rows = self.levels[-1].offset + self.levels[-1].size
-        if rows * options.n_features > MOST_NUMBERS:
+        self.levels, self.smooth = levels, smooth
+        rows = levels[-1].offset + levels[-1].size
+        if rows * n_features > MOST_NUMBERS:
             raise ValueError(
-                f"the table would hold {rows * options.n_features:,} numbers; the most is {MOST_NUMBERS:,}. "
-                f"Lower log2_table, n_levels or n_features"
+                f"the table would hold {rows * n_features:,} numbers; the most is {MOST_NUMBERS:,}. "
+                f"Take fewer levels, features or vertices"
             )
-        self.table = nn.Parameter(torch.empty(rows, options.n_features).uniform_(-1e-4, 1e-4))
-        self.smooth = options.interpolation == "smoothstep"
-        self.out_dim = options.n_levels * options.n_features
-        self.adam = AdamSettings(lr_scale=options.lr_scale, betas=(0.9, 0.99), eps=1e-15, sparse=True)
+        self.table = nn.Parameter(torch.empty(rows, n_features).uniform_(-1e-4, 1e-4))
+        self.level_columns = [n_features] * len(levels)
+        self.out_dim = sum(self.level_columns)
+        self.adam = AdamSettings(lr_scale=lr_scale, betas=(0.9, 0.99), eps=1e-15, sparse=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(m, d) in [-1, 1] -> (m, n_levels n_features). Carries gradient to x and to the table."""
+        """(m, d) in [-1, 1] -> (m, levels x features). Carries gradient to x and to the table."""
         return hash_encode(0.5 * x + 0.5, self.table, self.levels, smooth=self.smooth, sparse=True)

@@ -1,0 +1,1 @@
+"""Many runs of one scene: a plan, worker processes, a table."""

@@ -1,0 +1,223 @@
+"""A sweep file: a base scene, what is changed for every run, and a grid of changes. Each point of the grid is a cell.
+
+    scene: image.yaml
+    set: {training.steps: 500}
+    grid:
+      method:
+        SIREN: {field.activation: siren}
+        FINER: {field.activation: finer, training.lr: 5.e-4}
+      dataset.path: [one.png, two.png]
+    seeds: 3
+    published:
+      psnr: {SIREN: 38.52, FINER: 40.76}
+    profiles:
+      small: {set: {training.steps: 100}, seeds: 1}
+
+Keys are those of the scene with dots, as on the command line. An axis of the grid is a name with a block of labels,
+each a block of keys, or a key with a list of values. Paths are relative to the sweep file, or to the folder of
+`--data`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fieldengine import document
+from fieldengine.document import Node, Origin
+from fieldengine.errors import SceneError, did_you_mean
+from fieldengine.registry import Registry
+from fieldengine.scene import SceneConfig, check_scene
+
+KEYS = ("scene", "set", "grid", "seeds", "rows", "published", "profiles")
+OF_A_PROFILE = ("set", "grid", "seeds", "rows", "published")
+MOST_CELLS = 10_000
+TILE = 4096  # not the one that a trial finds fastest, which would round differently from run to run
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: its folder's name, its label on each axis, its scene."""
+
+    name: str
+    labels: dict[str, str]
+    config: SceneConfig
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep.
+
+    Attributes:
+        rows: the axis whose labels are the rows of the table.
+        published: metric -> label of `rows` -> number to put beside ours.
+        axes: name -> labels, in order, seeds last.
+    """
+
+    name: str
+    rows: str
+    axes: dict[str, list[str]]
+    cells: list[Cell]
+    published: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def read_sweep(
+    path: Path, profile: str | None = None, data: Path | None = None, registry: Registry | None = None
+) -> Sweep:
+    """Read a sweep file and check the scene of every cell.
+
+    Raises SceneError with file, line and key for whatever is wrong, before anything is run.
+    """
+    registry = registry or Registry()
+    root = document.read(path)
+    blocks = _with_profile(_known(root, KEYS, ""), profile)
+    if data is not None and not data.is_dir():
+        raise SceneError(f"--data {data} is no folder")
+    blocks = {key: node if key == "scene" or data is None else _rebased(node, data) for key, node in blocks.items()}
+    base = document.override(_base_scene(root, blocks.get("scene")), "training.tile", Node(TILE, root.origin))
+    for key, node in _mapping(blocks.get("set"), root, "set").items():
+        base = document.override(base, key, node)
+    axes = {name: _axis(name, node) for name, node in _mapping(blocks.get("grid"), root, "grid").items()}
+    axes[SEED] = _seeds(blocks.get("seeds"), root)
+    n = 1
+    for axis in axes.values():
+        n *= len(axis)
+    if n > MOST_CELLS:
+        raise root.origin.error(f"makes {n:,} runs; the most is {MOST_CELLS:,}", "grid")
+    cells: dict[str, Cell] = {}
+    for labels in itertools.product(*axes.values()):
+        chosen = dict(zip(axes, labels, strict=True))
+        tree = base
+        for name, label in chosen.items():
+            for key, node in axes[name][label].items():
+                tree = document.override(tree, key, node)
+        cell = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", label) for label in labels)
+        if cell in cells:
+            raise root.origin.error(f'two runs would share the folder "{cell}"; use other labels', "grid")
+        cells[cell] = Cell(cell, chosen, check_scene(tree, cell, registry))
+    labels = {name: list(axis) for name, axis in axes.items()}
+    rows = _rows(blocks.get("rows"), labels)
+    published = _published(blocks.get("published"), root, rows, labels[rows])
+    return Sweep(path.stem, rows, labels, list(cells.values()), published)
+
+
+def _known(node: Node, names: tuple[str, ...], where: str) -> dict[str, Node]:
+    children = _mapping(node, node, where)
+    for name, child in children.items():
+        if name not in names:
+            listing = ", ".join(names)
+            raise child.origin.error(f"no such key. Keys here: {listing}.{did_you_mean(name, names)}", f"{where}{name}")
+    return children
+
+
+def _mapping(node: Node | None, parent: Node, where: str) -> dict[str, Node]:
+    if node is None or node.value is None:
+        return {}
+    if not isinstance(node.value, dict):
+        raise node.origin.error(f"expected a block of keys, found {node.plain()!r}", where)
+    return node.value
+
+
+def _with_profile(blocks: dict[str, Node], profile: str | None) -> dict[str, Node]:
+    """The blocks with those of a profile laid over: keys of `set` and axes of `grid` one by one, others as a whole."""
+    profiles = blocks.get("profiles")
+    names = list(profiles.value) if profiles is not None and isinstance(profiles.value, dict) else []
+    if profile is None:
+        return blocks
+    if profiles is None or profile not in names:
+        listing = ", ".join(names) or "none"
+        raise SceneError(f'no profile "{profile}". Profiles here: {listing}.{did_you_mean(profile, names)}')
+    merged = dict(blocks)
+    for key, node in _known(profiles.value[profile], OF_A_PROFILE, f"profiles.{profile}.").items():
+        before = merged.get(key)
+        if key in ("set", "grid") and before is not None and isinstance(before.value, dict):
+            node = replace(node, value={**before.value, **_mapping(node, node, key)})
+        merged[key] = node
+    return merged
+
+
+def _rebased(node: Node, base: Path) -> Node:
+    origin, value = replace(node.origin, base=base), node.value
+    if isinstance(value, dict):
+        return Node({key: _rebased(child, base) for key, child in value.items()}, origin)
+    return Node([_rebased(child, base) for child in value], origin) if isinstance(value, list) else Node(value, origin)
+
+
+def _base_scene(root: Node, node: Node | None) -> Node:
+    if node is None:
+        raise root.origin.error("needs the key `scene`: a scene file, or a scene written here")
+    if isinstance(node.value, str):
+        return document.read(node.origin.base / Path(node.value).expanduser())
+    if not isinstance(node.value, dict):
+        raise node.origin.error(f"expected a scene file, or a scene written here, found {node.plain()!r}", "scene")
+    return node
+
+
+def _axis(name: str, node: Node) -> dict[str, dict[str, Node]]:
+    """Label -> key -> value."""
+    if isinstance(node.value, dict):
+        found = {label: _mapping(child, child, f"grid.{name}.{label}") for label, child in node.value.items()}
+    elif isinstance(node.value, list):
+        found = {}
+        for child in node.value:
+            label = _label(child)
+            if label in found:
+                raise child.origin.error(f'the value "{label}" is there twice', f"grid.{name}")
+            found[label] = {name: child}
+    else:
+        raise node.origin.error(
+            f"expected a list of values, or a block of labels with the keys each sets, found {node.plain()!r}",
+            f"grid.{name}",
+        )
+    if not found:
+        raise node.origin.error("is empty; an axis has at least one value", f"grid.{name}")
+    return found
+
+
+def _label(node: Node) -> str:
+    plain = node.plain()
+    if isinstance(plain, Mapping):
+        return str(plain.get("type", plain))
+    if isinstance(plain, str) and ("/" in plain or Path(plain).suffix):
+        return Path(plain).stem
+    return str(plain)
+
+
+def _seeds(node: Node | None, root: Node) -> dict[str, dict[str, Node]]:
+    plain = 1 if node is None else node.plain()
+    origin: Origin = root.origin if node is None else node.origin
+    seeds = list(range(plain)) if isinstance(plain, int) and not isinstance(plain, bool) else plain
+    if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise origin.error(f"expected how many seeds, or a list of them, found {plain!r}", "seeds")
+    if len(set(seeds)) < len(seeds):
+        raise origin.error(f"a seed is there twice: {plain}", "seeds")
+    return {str(seed): {"training.seed": Node(seed, origin)} for seed in seeds}
+
+
+def _rows(node: Node | None, labels: dict[str, list[str]]) -> str:
+    if node is None:
+        return next(iter(labels))
+    if node.value not in labels:
+        raise node.origin.error(f'no axis "{node.plain()}". Axes: {", ".join(labels)}', "rows")
+    return node.value
+
+
+def _published(node: Node | None, root: Node, rows: str, labels: list[str]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for metric, of_labels in _mapping(node, root, "published").items():
+        where, found[metric] = f"published.{metric}", {}
+        for label, number in _mapping(of_labels, root, where).items():
+            value = number.plain()
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise number.origin.error(f"expected a number, found {value!r}", f"{where}.{label}")
+            if label not in labels:  # a profile may leave rows out, but a name that is none is a slip
+                if did_you_mean(label, labels):
+                    hint = did_you_mean(label, labels)
+                    raise number.origin.error(f'no row "{label}" on axis "{rows}".{hint}', where)
+                continue
+            found[metric][label] = float(value)
+    return found

@@ -1,0 +1,99 @@
+"""What came of a sweep: results.csv with a line for each cell, and table.md with a row for each label of one axis."""
+
+from __future__ import annotations
+
+import csv
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fieldengine.export.files import atomic
+from fieldengine.sweep.plan import SEED, Sweep
+from fieldengine.sweep.state import summary_of
+from fieldengine.sweep.work import Outcome, SweepFolder
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over the cells of a row, how much it differs from seed to seed, and how many of how many cells it has."""
+
+    mean: float
+    deviation: float | None
+    n_cells: int
+
+
+def write_results(sweep: Sweep, folder: SweepFolder, outcomes: Sequence[Outcome]) -> None:
+    """results.csv and table.md of what has ended so far."""
+    summaries = [summary_of(folder.cell(outcome.cell)) for outcome in outcomes]
+    metrics = metrics_of(summaries)
+    with atomic(folder.path / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*sweep.axes, "status", "steps", "seconds_train", *metrics, "reason"])
+        for outcome, summary in zip(outcomes, summaries, strict=True):
+            scores = summary.get("metrics", {})
+            about = [summary.get("steps", ""), summary.get("seconds_train", "")]
+            numbers = [scores.get(metric, "") for metric in metrics]
+            writer.writerow([*outcome.cell.labels.values(), outcome.status, *about, *numbers, outcome.reason])
+    with atomic(folder.path / "table.md") as file:
+        file.write_text(table(sweep, outcomes, summaries), encoding="utf-8")
+
+
+def metrics_of(summaries: Sequence[dict[str, Any]]) -> list[str]:
+    """Every metric of the runs, in the order they report them."""
+    return list(dict.fromkeys(metric for summary in summaries for metric in summary.get("metrics", {})))
+
+
+def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a row a label, a column a metric, mean and deviation over seeds, published numbers beside ours."""
+    metrics = metrics_of(summaries)
+    heads = [sweep.rows]
+    for metric in metrics:
+        heads += [metric, f"{metric}, published"] if metric in sweep.published else [metric]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    incomplete = False
+    for label in sweep.axes[sweep.rows]:
+        own = [
+            (outcome, summary)
+            for outcome, summary in zip(outcomes, summaries, strict=True)
+            if outcome.cell.labels[sweep.rows] == label
+        ]
+        entries = [label]
+        for metric in metrics:
+            figure = figure_of(own, metric)
+            missing = figure is None or figure.n_cells < len(own)
+            incomplete |= missing
+            entries.append("-" if figure is None else shown(figure) + (" *" if missing else ""))
+            if metric in sweep.published:
+                number = sweep.published[metric].get(label)
+                entries.append("" if number is None else f"{number:g}")
+        lines.append(f"| {' | '.join(entries)} |")
+    others = [name for name in sweep.axes if name not in (sweep.rows, SEED)]
+    over = ", ".join(f"{len(sweep.axes[name])} of {name}" for name in others)
+    n_seeds = len(sweep.axes[SEED])
+    seeds = f"{n_seeds} seeds; ± is the deviation from seed to seed" if n_seeds > 1 else "one seed"
+    lines += ["", f"Means over {over + ' and ' if over else ''}{seeds}."]
+    if incomplete:
+        lines.append("* not all of its runs have ended well; see results.csv.")
+    return "\n".join(lines) + "\n"
+
+
+def figure_of(own: Sequence[tuple[Outcome, dict[str, Any]]], metric: str) -> Figure | None:
+    """A row's mean over its cells that are done; the deviation is that of the means of its seeds."""
+    by_seed: dict[str, list[float]] = {}
+    for outcome, summary in own:
+        if outcome.status == "done" and metric in summary.get("metrics", {}):
+            by_seed.setdefault(outcome.cell.labels[SEED], []).append(float(summary["metrics"][metric]))
+    if not by_seed:
+        return None
+    values = [value for some in by_seed.values() for value in some]
+    means = [statistics.mean(some) for some in by_seed.values()]
+    deviation = statistics.stdev(means) if len(means) > 1 else None
+    return Figure(statistics.mean(values), deviation, len(values))
+
+
+def shown(figure: Figure) -> str:
+    """Two decimals for decibels, four significant digits for what is smaller."""
+    digits = ".2f" if abs(figure.mean) >= 10 else ".4g"
+    text = format(figure.mean, digits)
+    return text if figure.deviation is None else f"{text} ± {figure.deviation:.2g}"

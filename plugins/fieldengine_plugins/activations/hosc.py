@@ -1,0 +1,65 @@
+"""Sines pressed towards square waves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fieldengine.ops import Dense, RealFunction, cos, sin, tanh
+from fieldengine_plugins.activations.initial import sine_weights
+
+
+@dataclass(frozen=True)
+class Hosc:
+    """tanh(beta sin(omega u)) with u = Wx + b, HOSC; with a learned beta, AdaHOSC.
+
+    Serrano et al. 2024, HOSC: A Periodic Activation Function for Preserving Sharp Features.
+
+    A small beta gives beta sin, a large one a square wave, whose slope vanishes almost everywhere: beyond 10 or so it
+    hardly trains. Weights as SIREN's.
+
+    Scene: `activation: {type: hosc, omega: 30, beta: 2}`
+    """
+
+    omega: Annotated[float, Field(gt=0)] = 30.0
+    """frequency of the hidden layers"""
+    first_omega: Annotated[float, Field(gt=0)] = 30.0
+    """frequency of the first layer"""
+    beta: Annotated[float, Field(gt=0)] = 2.0
+    """how sharp the edges of the wave are"""
+    learn_beta: bool = False
+    """whether each layer learns its own beta, from this one on"""
+
+    def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
+        omega = self.first_omega if is_first else self.omega
+        if self.learn_beta:
+            return sine_weights(AdaptiveLayer(in_dim, out_dim, omega, self.beta), self.omega, is_first=is_first)
+        return sine_weights(Dense(in_dim, out_dim, SHARP_SINE, omega, self.beta), self.omega, is_first=is_first)
+
+    def output(self, in_dim: int, out_dim: int) -> nn.Module:
+        return sine_weights(nn.Linear(in_dim, out_dim), self.omega)
+
+
+class AdaptiveLayer(nn.Linear):
+    def __init__(self, in_dim: int, out_dim: int, omega: float, beta: float):
+        super().__init__(in_dim, out_dim)
+        self.omega, self.beta = omega, nn.Parameter(torch.tensor(float(beta)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(self.beta * torch.sin(self.omega * super().forward(x)))
+
+
+def value(u: Any, omega: float, beta: float) -> Any:
+    return tanh(beta * sin(omega * u))
+
+
+def slope(u: Any, omega: float, beta: float) -> Any:
+    y = tanh(beta * sin(omega * u))
+    return (1.0 - y * y) * beta * omega * cos(omega * u)
+
+
+SHARP_SINE = RealFunction(value, slope)

@@ -1,0 +1,63 @@
+"""The cardinal sine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import nn
+
+from fieldengine.ops import Dense, RealFunction, cos, sin, where
+from fieldengine_plugins.activations.initial import sine_weights
+
+
+@dataclass(frozen=True)
+class Sinc:
+    """sin(omega u) / (omega u) with u = Wx + b, sinc.
+
+    Saratchandran et al. 2024, A Sampling Theory Perspective on Activations for Implicit Neural Representations.
+
+    No pi in it: torch.sinc(x) is this at omega u = pi x. Weights and biases as torch draws them, or as SIREN's.
+
+    Scene: `activation: {type: sinc, omega: 30}`
+    """
+
+    omega: Annotated[float, Field(gt=0)] = 30.0
+    """the highest frequency a layer makes"""
+    init: Literal["torch", "sine"] = "torch"
+    """how weights are drawn"""
+
+    def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
+        layer = Dense(in_dim, out_dim, SINC, self.omega)
+        return self._drawn(layer, is_first=is_first)
+
+    def output(self, in_dim: int, out_dim: int) -> nn.Module:
+        return self._drawn(nn.Linear(in_dim, out_dim))
+
+    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
+        return sine_weights(layer, self.omega, is_first=is_first) if self.init == "sine" else layer
+
+
+def value(u: Any, omega: float) -> Any:
+    return cardinal_sine(omega * u)
+
+
+def slope(u: Any, omega: float) -> Any:
+    return omega * slope_of_cardinal_sine(omega * u)
+
+
+def cardinal_sine(x: Any) -> Any:
+    near = abs(x) < 0.1  # there the series is exact, and the quotient is not
+    away = where(near, 1.0 + x * 0.0, x)
+    return where(near, 1.0 - x * x / 6.0 * (1.0 - x * x / 20.0), sin(away) / away)
+
+
+def slope_of_cardinal_sine(x: Any) -> Any:
+    near = abs(x) < 0.1
+    away = where(near, 1.0 + x * 0.0, x)
+    series = -x / 3.0 * (1.0 - x * x / 10.0 * (1.0 - x * x / 28.0))
+    return where(near, series, (cos(away) - sin(away) / away) / away)
+
+
+SINC = RealFunction(value, slope)

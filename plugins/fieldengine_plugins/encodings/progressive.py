@@ -1,0 +1,65 @@
+"""An encoding whose fine levels come in one after the other while the field trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from fieldengine.api import Slot
+
+
+@dataclass(frozen=True)
+class Progressive:
+    """Fades an encoding's levels in, coarse to fine, over the first part of the training.
+
+    Level l is weighed by (1 - cos(pi min(1, max(0, a - l)))) / 2, where a grows from `start` to the number of levels
+    until the share `until` of the steps is done (Park et al. 2021, Nerfies, eq. 8; Lin et al. 2021, BARF). Coarse
+    shapes settle before fine detail can hide them. For encodings that have levels: hash_grid, dense_grid and the
+    octaves of frequency.
+
+    Scene: `encoding: {type: progressive, encoding: {type: hash_grid}, until: 0.5}`
+    """
+
+    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    """what is faded in"""
+    until: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """share of the steps after which every level counts in full"""
+    start: Annotated[float, Field(ge=0)] = 1.0
+    """levels that count from the first step on"""
+
+    def build(self, in_dim: int) -> nn.Module:
+        return ProgressiveModule(self, self.encoding.build(in_dim))
+
+
+class ProgressiveModule(nn.Module):
+    weights: Tensor
+
+    def __init__(self, options: Progressive, encoding: Any):
+        super().__init__()
+        self.columns = getattr(encoding, "level_columns", None)
+        if self.columns is None:
+            raise ValueError(
+                f"{type(encoding).__name__} has no levels to fade in; hash_grid, dense_grid and frequency do"
+            )
+        self.encoding, self.out_dim = encoding, encoding.out_dim
+        self.start, self.until = options.start, options.until
+        self.register_buffer("weights", torch.ones(self.out_dim))
+        self.advance(0.0)
+
+    def advance(self, done: float) -> None:
+        """The training is at this share of its steps, 0 to 1."""
+        n_levels = len(self.columns)
+        reached = self.start + max(0.0, n_levels - self.start) * min(1.0, done / self.until)
+        always = self.out_dim - sum(self.columns)
+        shares = [0.5 - 0.5 * math.cos(math.pi * min(1.0, max(0.0, reached - i))) for i in range(n_levels)]
+        levels = torch.tensor(shares).repeat_interleave(torch.tensor(self.columns))
+        self.weights.copy_(torch.cat([torch.ones(always), levels]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(m, d) in [-1, 1] -> (m, out_dim), as the encoding, its levels weighed."""
+        return self.encoding(x) * self.weights

@@ -1,0 +1,1 @@
+"""Fields that are not an encoding and an MLP."""

@@ -1,0 +1,115 @@
+"""Sweeps as they run: missing cells only, a failed one beside good ones, killed and finished to the same table."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fieldengine.errors import RunError
+from fieldengine.sweep.command import run_sweep
+
+SWEEP = """\
+scene: {{dataset: {{type: image, path: photo.png}}, field: {{encoding: identity, width: 16}}}}
+set: {{training.steps: {steps}, training.checkpoint_every: 20, training.batch_size: full, training.lr: 1.e-3}}
+grid:
+  method:
+    sine: {{field.activation: siren}}
+    plain: {{field.activation: relu}}
+seeds: 2
+published:
+  psnr: {{sine: 40}}
+"""
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path, photo: Path) -> Callable[..., Path]:
+    def write(text: str = SWEEP, steps: int = 10) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text.format(steps=steps))
+        return path
+
+    return write
+
+
+def lines(folder: Path) -> list[dict[str, str]]:
+    with (folder / "results.csv").open(encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_sweep_writes_a_line_for_each_run_and_a_row_for_each_label(sweep_file: Callable[..., Path], tmp_path: Path):
+    folder, outcomes = run_sweep(sweep_file(), out=tmp_path / "out", workers=2)
+    assert [outcome.status for outcome in outcomes] == ["done"] * 4
+    found = lines(folder)
+    assert [(line["method"], line["seed"]) for line in found] == [(m, s) for m in ("sine", "plain") for s in "01"]
+    values = [float(line["psnr"]) for line in found]
+    assert len(set(values)) == 4
+    table = (folder / "table.md").read_text()
+    rows = {row.split("|")[1].strip(): row.split("|") for row in table.splitlines() if row.startswith("|")}
+    mean = (values[0] + values[1]) / 2
+    deviation = abs(values[0] - values[1]) / 2**0.5
+    heads = [head.strip() for head in rows["method"]]
+    assert rows["sine"][heads.index("psnr")].strip() in (
+        f"{mean:.2f} ± {deviation:.2g}",
+        f"{mean:.4g} ± {deviation:.2g}",
+    )
+    assert rows["sine"][heads.index("psnr, published")].strip() == "40"
+    assert rows["plain"][heads.index("psnr, published")].strip() == ""
+    assert "2 seeds" in table
+
+
+def test_what_is_done_is_not_run_again(sweep_file: Callable[..., Path], tmp_path: Path):
+    folder, _ = run_sweep(sweep_file(), out=tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/summary.json")}
+    assert len(before) == 4
+    table = (folder / "table.md").read_bytes()
+    run_sweep(sweep_file(), out=tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (folder / "table.md").read_bytes() == table
+
+
+def test_other_options_are_not_mixed_into_the_same_folder(sweep_file: Callable[..., Path], tmp_path: Path):
+    run_sweep(sweep_file(), out=tmp_path / "out")
+    with pytest.raises(RunError, match=r"with training.steps: 10; the sweep now has 11. Choose another --out"):
+        run_sweep(sweep_file(steps=11), out=tmp_path / "out")
+
+
+def test_a_cell_that_fails_stops_no_other(sweep_file: Callable[..., Path], tmp_path: Path):
+    text = SWEEP.replace("plain: {{field.activation: relu}}", "plain: {{dataset.path: gone.png}}")
+    folder, outcomes = run_sweep(sweep_file(text), out=tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done", "done", "failed", "failed"]
+    assert "gone.png" in outcomes[2].reason
+    assert "gone.png" in lines(folder)[3]["reason"]
+    assert "| plain | - |" in (folder / "table.md").read_text()
+    (tmp_path / "gone.png").write_bytes((tmp_path / "photo.png").read_bytes())
+    _, outcomes = run_sweep(sweep_file(text), out=tmp_path / "out")
+    assert [outcome.status for outcome in outcomes] == ["done"] * 4
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_sweep_finishes_to_the_same_table(
+    how: signal.Signals, sweep_file: Callable[..., Path], tmp_path: Path
+):
+    path = sweep_file(SWEEP.replace("seeds: 2", "seeds: 1"), steps=400)
+    whole, _ = run_sweep(path, out=tmp_path / "whole")
+    command = [sys.executable, "-m", "fieldengine", "sweep", str(path), "--out", str(tmp_path / "cut")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
+    until = time.monotonic() + 60
+    while not list((tmp_path / "cut").glob("cells/*/checkpoints/*")):  # in the middle of the first run
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    process.send_signal(how)
+    process.communicate()
+    assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    cut, outcomes = run_sweep(path, out=tmp_path / "cut")
+    assert [outcome.status for outcome in outcomes] == ["done"] * 2
+    scores = [[line["psnr"] for line in lines(folder)] for folder in (whole, cut)]
+    assert scores[0] == scores[1]
+    assert (whole / "table.md").read_text() == (cut / "table.md").read_text()

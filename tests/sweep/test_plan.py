@@ -1,0 +1,116 @@
+"""Sweep files: which runs they make, and what is wrong with them, said before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fieldengine.errors import SceneError
+from fieldengine.sweep.plan import TILE, Sweep, read_sweep
+
+SWEEP = """\
+scene: base.yaml
+set: {training.steps: 5, field.width: 8}
+grid:
+  method:
+    sine: {field.activation: siren}
+    plain: {field.activation: relu, training.lr: 0.5}
+  dataset.path: [photo.png, other.png]
+seeds: 2
+published:
+  psnr: {sine: 38.5}
+profiles:
+  small: {set: {training.steps: 1}, grid: {dataset.path: [photo.png]}, seeds: [7]}
+"""
+BASE = "dataset: {type: image, path: photo.png}\nfield: {encoding: identity}\n"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, photo: Path) -> Callable[..., Sweep]:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "other.png").write_bytes(photo.read_bytes())
+
+    def read(text: str = SWEEP, **how: object) -> Sweep:
+        (tmp_path / "mine.yaml").write_text(text)
+        return read_sweep(tmp_path / "mine.yaml", **how)
+
+    return read
+
+
+def test_a_grid_makes_every_combination_with_every_seed(plan: Callable[..., Sweep], photo: Path):
+    sweep = plan()
+    assert sweep.axes == {"method": ["sine", "plain"], "dataset.path": ["photo", "other"], "seed": ["0", "1"]}
+    assert [cell.name for cell in sweep.cells][:3] == ["sine-photo-0", "sine-photo-1", "sine-other-0"]
+    assert len(sweep.cells) == 8
+    cell = next(cell for cell in sweep.cells if cell.name == "plain-other-1")
+    assert cell.config.plain["field"]["activation"]["type"] == "relu"
+    training = cell.config.plain["training"]
+    assert (training["lr"], training["seed"], training["steps"]) == (0.5, 1, 5)
+    assert Path(cell.config.plain["dataset"]["path"]) == photo.parent / "other.png"
+    assert training["tile"] == TILE  # the same for all, so that a run again is the same run
+    assert (sweep.rows, sweep.published) == ("method", {"psnr": {"sine": 38.5}})
+
+
+def test_a_profile_lays_its_keys_and_axes_over(plan: Callable[..., Sweep]):
+    sweep = plan(profile="small")
+    assert [cell.name for cell in sweep.cells] == ["sine-photo-7", "plain-photo-7"]
+    training = sweep.cells[1].config.plain["training"]
+    assert (training["steps"], training["lr"]) == (1, 0.5)
+    assert sweep.cells[0].config.plain["field"]["width"] == 8
+
+
+def test_paths_may_lie_elsewhere(plan: Callable[..., Sweep], tmp_path: Path, photo: Path):
+    (tmp_path / "data").mkdir()
+    for name in ("photo", "other"):
+        (tmp_path / "data" / f"{name}.png").write_bytes(photo.read_bytes())
+    sweep = plan(data=tmp_path / "data")
+    assert {Path(cell.config.plain["dataset"]["path"]).parent for cell in sweep.cells} == {tmp_path / "data"}
+
+
+def test_a_scene_may_be_written_in_the_sweep(plan: Callable[..., Sweep]):
+    sweep = plan("scene: {dataset: {type: image, path: photo.png}}\ngrid: {field.width: [8, 16]}\n")
+    assert [cell.config.plain["field"]["width"] for cell in sweep.cells] == [8, 16]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("scene: base.yaml\n", "", "needs the key `scene`"),
+        ("scene: base.yaml", "scene: bass.yaml", "no such file"),
+        ("seeds: 2", "seed: 2", 'grid, seeds, rows, published, profiles. Did you mean "seeds"'),
+        ("seeds: 2", "seeds: [1, 1]", "a seed is there twice"),
+        ("seeds: 2", "seeds: many", "expected how many seeds"),
+        ("seeds: 2", "seeds: 0", "expected how many seeds"),
+        ("seeds: 2", "seeds: 5000", "makes 20,000 runs; the most is 10,000"),
+        ("[photo.png, other.png]", "[photo.png, photo.png]", 'the value "photo" is there twice'),
+        ("[photo.png, other.png]", "[]", "is empty; an axis has at least one value"),
+        ("[photo.png, other.png]", "photo.png", "expected a list of values"),
+        ("field.width: 8", "field.wdth: 8", 'mine.yaml:2: field.wdth: no such key'),
+        ("training.lr: 0.5", "training.lr: fast", "mine.yaml:6: training.lr"),
+        ("plain: {field", "sine!: {field", None),
+        ("psnr: {sine: 38.5}", "psnr: {sines: 38.5}", 'no row "sines" on axis "method". Did you mean "sine"'),
+        ("psnr: {sine: 38.5}", "psnr: {sine: much}", "expected a number"),
+        ("seeds: 2", "seeds: 2\nrows: image", 'no axis "image". Axes: method, dataset.path, seed'),
+    ],
+)  # fmt: skip
+def test_slips_are_said_with_their_place(plan: Callable[..., Sweep], before: str, after: str, message: str | None):
+    assert before in SWEEP
+    text = SWEEP.replace(before, after, 1)
+    if message is None:  # different labels, different folders
+        assert len({cell.name for cell in plan(text).cells}) == 8
+        return
+    with pytest.raises(SceneError) as caught:
+        plan(text)
+    assert message in str(caught.value)
+
+
+def test_labels_that_make_the_same_folder_are_refused(plan: Callable[..., Sweep]):
+    with pytest.raises(SceneError, match=r'two runs would share the folder "a_b-photo-0"; use other labels'):
+        plan(SWEEP.replace("sine: {", '"a b": {', 1).replace("plain: {", '"a/b": {'))
+
+
+def test_an_unknown_profile_is_refused(plan: Callable[..., Sweep]):
+    with pytest.raises(SceneError, match=r'no profile "smal". Profiles here: small. Did you mean "small"'):
+        plan(profile="smal")
