@@ -71,7 +71,10 @@ class Activation(Protocol):
     """Options of an activation. They make layers themselves, so that nonlinearity and initialisation stay together."""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        """A linear map and its nonlinearity, (m, in_dim) -> (m, out_dim)."""
+        """A linear map and its nonlinearity, (m, in_dim) -> (m, out_dim).
+
+        May raise ValueError for a width it cannot use, such as an odd one where numbers are complex.
+        """
         ...
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from fieldengine.ops.adam import adam_where_touched
 from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
-from fieldengine.ops.dense import ComplexDense, Dense, RealPart, bfloat16_products, complex_width, dense
+from fieldengine.ops.dense import ComplexDense, Dense, RealPart, bfloat16_products, dense
 from fieldengine.ops.formula import ComplexFunction, RealFunction, cos, exp, pointwise, sin, tanh, where
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode
 from fieldengine.ops.intersect import intersect_aabb
@@ -21,7 +21,6 @@ __all__ = [
     "adam_where_touched",
     "argmax_by_ray",
     "bfloat16_products",
-    "complex_width",
     "composite",
     "cos",
     "dense",

@@ -7,7 +7,6 @@ arithmetic, by the library that is fastest.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -66,19 +65,22 @@ class Dense(nn.Linear):
 
 
 class ComplexDense(nn.Module):
-    """function(W z + b) of complex numbers, (m, 2 in_dim) -> (m, 2 out_dim), real parts before imaginary ones.
+    """function(W z + b) of complex numbers, (m, in_dim) -> (m, out_dim), real parts before imaginary ones.
 
     Attributes:
-        weight, bias: (2, out_dim, in_dim) and (2, out_dim), real and imaginary part, both drawn as torch draws a real
-            layer's until told otherwise. Of a layer of real inputs, (m, in_dim), they have no imaginary part:
-            (1, out_dim, in_dim) and (1, out_dim).
+        weight, bias: (2, out_dim / 2, in_dim / 2) and (2, out_dim / 2), real and imaginary part, both drawn as torch
+            draws a real layer's until told otherwise. Of a layer of real inputs they have no imaginary part:
+            (1, out_dim / 2, in_dim) and (1, out_dim / 2).
+
+    Raises ValueError where a number has no other for its imaginary part.
     """
 
     def __init__(
         self, in_dim: int, out_dim: int, function: ComplexFunction, *constants: float, real_input: bool = False
     ):
         super().__init__()
-        parts = [nn.Linear(in_dim, out_dim) for _ in range(1 if real_input else 2)]
+        n_out, n_in = halved(out_dim), in_dim if real_input else halved(in_dim)
+        parts = [nn.Linear(n_in, n_out) for _ in range(1 if real_input else 2)]
         self.weight = nn.Parameter(torch.stack([part.weight.detach() for part in parts]))
         self.bias = nn.Parameter(torch.stack([part.bias.detach() for part in parts]))
         self.function, self.constants = function, constants
@@ -94,20 +96,22 @@ class ComplexDense(nn.Module):
         return dense(x, weight, bias, self.function, *self.constants)
 
 
+def halved(width: int) -> int:
+    """How many complex numbers a row of `width` holds. Raises ValueError where it is odd."""
+    if width % 2:
+        raise ValueError(f"width {width} cannot be halved into real and imaginary parts; take an even one")
+    return width // 2
+
+
 class RealPart(nn.Module):
-    """The real part of W z + b of complex numbers, (m, 2 in_dim) -> (m, out_dim); weight as in `ComplexDense`."""
+    """The real part of W z + b of complex numbers, (m, in_dim) -> (m, out_dim); weight (2, out_dim, in_dim / 2)."""
 
     def __init__(self, in_dim: int, out_dim: int):
         super().__init__()
-        parts = [nn.Linear(in_dim, out_dim) for _ in range(2)]
+        parts = [nn.Linear(halved(in_dim), out_dim) for _ in range(2)]
         self.weight = nn.Parameter(torch.stack([part.weight.detach() for part in parts]))
         self.bias = nn.Parameter(parts[0].bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         real, imaginary = self.weight
         return functional.linear(x, torch.cat([real, -imaginary], dim=1), self.bias)
-
-
-def complex_width(width: int) -> int:
-    """Complex numbers in a layer that is to have about as many parameters as a real one of `width`: width / sqrt(2)."""
-    return int(width / math.sqrt(2))

@@ -29,7 +29,7 @@ def default_options(plugin: Plugin) -> Any:
     return options
 
 
-def build(plugin: Plugin, kind: str, in_dim: int = 5, out_dim: int = 24, seed: int = 0) -> nn.Module:
+def build(plugin: Plugin, kind: str, in_dim: int = 6, out_dim: int = 24, seed: int = 0) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = default_options(plugin)
@@ -38,12 +38,12 @@ def build(plugin: Plugin, kind: str, in_dim: int = 5, out_dim: int = 24, seed: i
         return options.hidden(in_dim, out_dim, is_first=kind == "first")
 
 
-def random_inputs(in_dim: int = 5, m: int = 64) -> Tensor:
+def random_inputs(in_dim: int = 6, m: int = 64) -> Tensor:
     return torch.rand(m, in_dim, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def special_inputs() -> Tensor:
-    return torch.tensor([[0.0] * 5, [1.0] * 5, [-1.0] * 5, [1.0, -1.0, 0.0, 1.0, -1.0]])
+    return torch.tensor([[0.0] * 6, [1.0] * 6, [-1.0] * 6, [1.0, -1.0, 0.0, 1.0, -1.0, 0.0]])
 
 
 def test_the_activations_of_the_engine_are_found():
@@ -53,8 +53,10 @@ def test_the_activations_of_the_engine_are_found():
 
 @every_layer
 @every_activation
-@pytest.mark.parametrize(("in_dim", "out_dim"), [(1, 7), (5, 1), (64, 32)])
+@pytest.mark.parametrize(("in_dim", "out_dim"), [(1, 8), (6, 2), (64, 32)])
 def test_a_layer_maps_in_dim_to_out_dim_in_float32(plugin: Plugin, kind: str, in_dim: int, out_dim: int):
+    in_dim = 64 if kind == "hidden" and in_dim == 1 else in_dim  # complex numbers take two places
+    in_dim = 6 if kind == "output" and in_dim == 1 else in_dim
     values = build(plugin, kind, in_dim, out_dim)(random_inputs(in_dim))
     assert values.shape == (64, out_dim)
     assert values.dtype == torch.float32
@@ -63,7 +65,7 @@ def test_a_layer_maps_in_dim_to_out_dim_in_float32(plugin: Plugin, kind: str, in
 @every_layer
 @every_activation
 def test_no_rows_give_no_rows(plugin: Plugin, kind: str):
-    assert build(plugin, kind)(torch.zeros(0, 5)).shape == (0, 24)
+    assert build(plugin, kind)(torch.zeros(0, 6)).shape == (0, 24)
 
 
 @every_layer
@@ -152,6 +154,6 @@ def test_a_layer_of_another_seed_gives_the_same_values_after_loading_the_state(p
 @every_activation
 def test_layers_made_by_the_same_options_share_no_parameters(plugin: Plugin):
     options = default_options(plugin)
-    layers = [options.hidden(5, 5, is_first=False), options.hidden(5, 5, is_first=False), options.output(5, 5)]
+    layers = [options.hidden(6, 6, is_first=False), options.hidden(6, 6, is_first=False), options.output(6, 6)]
     parameters = [parameter for layer in layers for parameter in layer.parameters()]
     assert len({parameter.data_ptr() for parameter in parameters}) == len(parameters)

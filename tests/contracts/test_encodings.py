@@ -11,20 +11,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.document import Node, Origin
+from fieldengine.document import Origin, from_python
 from fieldengine.options import Reading, parse_plugin
 from fieldengine.registry import Plugin, Registry
 
 REGISTRY = Registry()
 ENCODINGS = [plugin for plugin in REGISTRY if plugin.kind == "encodings"]
 DIMENSIONS = (1, 2, 3, 4)
+NEEDED = {"concat": {"parts": ["identity", "frequency"]}}  # keys without a default
 
 every_encoding = pytest.mark.parametrize("plugin", ENCODINGS, ids=lambda plugin: f"{plugin.distribution}:{plugin.name}")
 
 
 def default_options(plugin: Plugin) -> Any:
-    node = Node(f"{plugin.distribution}:{plugin.name}", Origin(base=Path()))
-    options, _ = parse_plugin("encodings", node, "encoding", Reading(REGISTRY))
+    block = {"type": f"{plugin.distribution}:{plugin.name}", **NEEDED.get(plugin.name, {})}
+    options, _ = parse_plugin("encodings", from_python(block, Origin(base=Path())), "encoding", Reading(REGISTRY))
     return options
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from fieldengine.fields.mlp import MLP
 from fieldengine.ops import ComplexDense, RealPart
+from fieldengine_plugins.activations.chebyshev import Chebyshev
 from fieldengine_plugins.activations.finer_wavelet import FinerWavelet
 from fieldengine_plugins.activations.wire import Wire
 
@@ -86,7 +86,7 @@ def test_a_network_has_about_as_many_parameters_as_a_real_one(activation: Wire |
     def count(module: nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
 
-    mlp = MLP(2, 3, width=256, depth=4, activation=activation)
+    mlp = MLP(2, 3, width=362, depth=4, activation=activation)
     assert mlp(torch.zeros(5, 2)).shape == (5, 3)
     real = 2 * 256 + 3 * 256**2 + 3 * 256
     assert count(mlp) == pytest.approx(real, rel=0.02)
@@ -94,7 +94,7 @@ def test_a_network_has_about_as_many_parameters_as_a_real_one(activation: Wire |
 
 def test_weights_have_the_ranges_of_the_papers_code():
     torch.manual_seed(0)
-    n = int(1024 / math.sqrt(2))
+    n = 512
     for activation, bound in (
         (Wire(), n**-0.5),
         (Wire(init="sine"), (6 / n) ** 0.5 / 20),
@@ -106,6 +106,14 @@ def test_weights_have_the_ranges_of_the_papers_code():
     first = FinerWavelet(bias=0.3).hidden(2, 4000, is_first=True)
     assert 0.49 < float(first.weight.detach().abs().max()) <= 0.5
     assert 0.29 < float(first.bias.detach().abs().max()) <= 0.3
+
+
+def test_a_width_that_cannot_be_halved_is_refused():
+    for activation in (Wire(), FinerWavelet()):
+        with pytest.raises(ValueError, match="width 181 cannot be halved into real and imaginary parts; take an even"):
+            activation.hidden(2, 181, is_first=True)
+    with pytest.raises(ValueError, match="width 7 cannot be halved"):
+        Chebyshev().hidden(2, 7, is_first=True)
 
 
 def test_a_wave_that_runs_over_is_refused():

@@ -39,7 +39,8 @@ def ours(side: int, precision: str, activation: str = "finer") -> Step:
     with tempfile.TemporaryDirectory() as folder:
         iio.imwrite(Path(folder) / "picture.png", picture(side))
         (Path(folder) / "scene.yaml").write_text(SCENE)
-        scene = read_scene(Path(folder) / "scene.yaml", [f"field.activation={activation}"])
+        width = WIDTH if activation == "finer" else 2 * COMPLEX_WIDTH
+        scene = read_scene(Path(folder) / "scene.yaml", [f"field.activation={activation}", f"field.width={width}"])
         context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
         fit, _ = build_fit(scene, build_dataset(scene, context), context)
     with matrix_products(precision, context.device):

@@ -18,6 +18,7 @@ class Chebyshev:
     Heidari et al. 2024, SL2A-INR: Single-Layer Learnable Activation for Implicit Neural Representation.
 
     First layer: psi_j(x) = sum_i sum_k a_jik T_k(tanh(x_i)), degrees 0 to K by the recurrence T_k+1 = 2u T_k - T_k-1.
+    psi goes along beside the units h, so a layer of `width` w has w / 2 units.
     Later layers: ReLU of a linear map of h * psi, of low rank where `rank` is given. The series starts at
     a_jik ~ N(0, 1 / (d (K + 1))). A degree K follows about K / 2 waves across the box; 256 to 512 are usual for images.
 
@@ -30,10 +31,14 @@ class Chebyshev:
     """of the later layers' maps; null is full"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        return Series(in_dim, out_dim, self.degree) if is_first else Modulated(in_dim, out_dim, self.rank)
+        if out_dim % 2:
+            raise ValueError(f"width {out_dim} cannot be halved into units and their factors; take an even one")
+        if is_first:
+            return Series(in_dim, out_dim // 2, self.degree)
+        return Modulated(in_dim // 2, out_dim // 2, self.rank)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return FromState(in_dim, out_dim)
+        return FromState(in_dim // 2, out_dim)
 
 
 class Series(nn.Module):
@@ -55,10 +60,11 @@ class Series(nn.Module):
 
 
 class Modulated(nn.Module):
-    """(m, 2 in_dim) -> (m, 2 out_dim): state h and psi to max(0, W (h * psi) + b) and psi."""
+    """(m, 2 in_dim) -> (m, 2 out_dim): h and psi to max(0, W (h * psi) + b) and psi, mapped where the width changes."""
 
     def __init__(self, in_dim: int, out_dim: int, rank: int | None):
         super().__init__()
+        self.carry = nn.Identity() if in_dim == out_dim else nn.Linear(in_dim, out_dim, bias=False)
         if rank is None:
             self.map: nn.Module = nn.Linear(in_dim, out_dim)
         else:
@@ -66,7 +72,7 @@ class Modulated(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h, psi = x.chunk(2, dim=-1)
-        return torch.cat([torch.relu(self.map(h * psi)), psi], dim=-1)
+        return torch.cat([torch.relu(self.map(h * psi)), self.carry(psi)], dim=-1)
 
 
 class FromState(nn.Linear):

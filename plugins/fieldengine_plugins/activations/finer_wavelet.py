@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
-from fieldengine.ops import ComplexDense, ComplexFunction, Dense, RealFunction, RealPart, complex_width, cos, exp, sin
+from fieldengine.ops import ComplexDense, ComplexFunction, Dense, RealFunction, RealPart, cos, exp, sin
 from fieldengine_plugins.activations.initial import sine_weights
 
 
@@ -19,10 +19,10 @@ class FinerWavelet:
     Zhu et al. 2024, FINER++, the Wavelet row. In the paper's letters omega is omega_f, omega_w is omega_0 / omega_f and
     scale is s_0 / omega_f. The paper prints omega_f = 2.5; the default, 5, follows the code, which made the numbers.
 
-    |u| + 1 acts on real and imaginary part, each with its own size. A layer of `width` w has w / sqrt(2) complex
-    numbers; the first layer's weights are real, the answer is the real part of the last layer's. Weights as SIREN's
-    with omega times omega_w, or as torch draws them (`init: torch`). Wants a learning rate of 1e-3 on images. bias and
-    gradient as in `finer`.
+    |u| + 1 acts on real and imaginary part, each with its own size. A layer of `width` w has w / 2 complex numbers, so
+    the papers' 181 are `width: 362`; the first layer's weights are real, the answer is the real part of the last
+    layer's. Weights as SIREN's with omega times omega_w, or as torch draws them (`init: torch`). Wants a learning rate
+    of 1e-3 on images. bias and gradient as in `finer`.
 
     Scene: `activation: {type: finer_wavelet, omega: 5, omega_w: 4, scale: 2, bias: 1}`
     """
@@ -40,25 +40,22 @@ class FinerWavelet:
     gradient: Literal["detached", "full"] = "detached"
     """whether back-propagation sees the factor |u| + 1 as a constant"""
     numbers: Literal["complex", "real"] = "complex"
-    """real weights, and a cosine for the complex wave, as the tables of IGA; no wider than the complex layers"""
+    """real: real weights, and a cosine for the complex wave, as in the tables of IGA (with `width: 181`)"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        full, is_real = self.gradient == "full", self.numbers == "real"
-        n, constants = in_dim if is_first else complex_width(in_dim), (self.omega, self.omega_w, self.scale)
+        full, constants = self.gradient == "full", (self.omega, self.omega_w, self.scale)
         layer: Dense | ComplexDense
-        if is_real:
-            function = VARIABLE_WAVE if full else DETACHED_VARIABLE_WAVE
-            layer = Dense(n, complex_width(out_dim), function, *constants)
+        if self.numbers == "real":
+            layer = Dense(in_dim, out_dim, VARIABLE_WAVE if full else DETACHED_VARIABLE_WAVE, *constants)
         else:
             gabor = VARIABLE_GABOR if full else DETACHED_VARIABLE_GABOR
-            layer = ComplexDense(n, complex_width(out_dim), gabor, *constants, real_input=is_first)
+            layer = ComplexDense(in_dim, out_dim, gabor, *constants, real_input=is_first)
         if is_first and self.bias is not None:
             nn.init.uniform_(layer.bias, -self.bias, self.bias)
         return self._drawn(layer, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        n = complex_width(in_dim)
-        return self._drawn(nn.Linear(n, out_dim) if self.numbers == "real" else RealPart(n, out_dim))
+        return self._drawn(nn.Linear(in_dim, out_dim) if self.numbers == "real" else RealPart(in_dim, out_dim))
 
     def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
         return sine_weights(layer, self.omega * self.omega_w, is_first=is_first) if self.init == "sine" else layer

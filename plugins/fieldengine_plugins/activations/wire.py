@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.ops import ComplexDense, ComplexFunction, RealPart, complex_width, cos, exp, sin
+from fieldengine.ops import ComplexDense, ComplexFunction, RealPart, cos, exp, sin
 from fieldengine_plugins.activations.initial import sine_weights
 
 LARGEST_EXPONENT = 80.0  # e^88 is the largest float32
@@ -21,10 +21,10 @@ class Wire:
 
     Saragadam et al. 2023, WIRE: Wavelet Implicit Neural Representations, eq. 4; the WIRE row of FINER++.
 
-    A layer of `width` w has w / sqrt(2) complex numbers, as many parameters as a real layer. The first layer's weights
-    are real, the answer is the real part of the last layer's. Weights as torch draws them in both parts, or as SIREN's
-    with omega (`init: sine`). Wants a learning rate of 5e-3 on images. For denoising the authors take omega and scale
-    from 4 to 5, for occupancy 10 and 40.
+    A layer of `width` w has w / 2 complex numbers. Papers compare at equal parameters: their 181 numbers beside real
+    layers of 256 are `width: 362`. The first layer's weights are real, the answer is the real part of the last layer's.
+    Weights as torch draws them in both parts, or as SIREN's with omega (`init: sine`). Wants a learning rate of 5e-3 on
+    images. For denoising the authors take omega and scale from 4 to 5, for occupancy 10 and 40.
 
     Scene: `activation: {type: wire, omega: 20, scale: 10}`
     """
@@ -48,16 +48,15 @@ class Wire:
             )
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
-        n, numbers = in_dim if is_first else complex_width(in_dim), complex_width(out_dim)
-        layer = ComplexDense(n, numbers, GABOR, self.omega, self.scale, real_input=is_first)
+        layer = ComplexDense(in_dim, out_dim, GABOR, self.omega, self.scale, real_input=is_first)
         wave = self._drawn(layer, is_first=is_first)
         if self.window == "own":
             return wave
-        bell = ComplexDense(n, numbers, BELL, self.scale, real_input=is_first)
+        bell = ComplexDense(in_dim, out_dim, BELL, self.scale, real_input=is_first)
         return Windowed(wave, self._drawn(bell, is_first=is_first))
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(RealPart(complex_width(in_dim), out_dim))
+        return self._drawn(RealPart(in_dim, out_dim))
 
     def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
         return sine_weights(layer, self.omega, is_first=is_first) if self.init == "sine" else layer

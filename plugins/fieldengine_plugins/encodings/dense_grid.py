@@ -11,6 +11,8 @@ from torch import nn
 from fieldengine.ops import grid_levels
 from fieldengine_plugins.encodings.hash_grid import GridModule
 
+MOST_NUMBERS = 2**27  # half a GiB, and three times that again while training
+
 
 @dataclass(frozen=True)
 class DenseGrid:
@@ -41,6 +43,12 @@ class DenseGrid:
         coarsest = self.resolution if self.n_levels == 1 else self.coarsest
         if coarsest > self.resolution:
             raise ValueError(f"resolution ({self.resolution}) is below coarsest ({self.coarsest})")
+        numbers = self.resolution**in_dim * self.n_features
+        if numbers > MOST_NUMBERS:
+            raise ValueError(
+                f"a grid of {self.resolution} cells in {in_dim} dimensions holds {numbers:,} numbers; the most is "
+                f"{MOST_NUMBERS:,}. Lower resolution, or take hash_grid"
+            )
         every_vertex = 62
         levels = grid_levels(in_dim, self.n_levels, coarsest, self.resolution, every_vertex)
         return GridModule(levels, self.n_features, self.interpolation == "smoothstep", self.lr_scale)

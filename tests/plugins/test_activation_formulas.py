@@ -149,7 +149,7 @@ def test_the_baselines_are_torchs(function: Any, wanted: Callable[[Tensor], Tens
 
 def test_a_chebyshev_series_is_the_sum_of_cosines_it_stands_for():
     torch.manual_seed(0)
-    series = Chebyshev(degree=40).hidden(2, 5, is_first=True).double()
+    series = Chebyshev(degree=40).hidden(2, 10, is_first=True).double()
     x = torch.randn(30, 2, dtype=torch.float64)
     angle = torch.arccos(torch.tanh(x))
     terms = torch.stack([torch.cos(k * angle) for k in range(41)], dim=1).flatten(1)
@@ -161,7 +161,7 @@ def test_a_chebyshev_series_is_the_sum_of_cosines_it_stands_for():
 @pytest.mark.parametrize("rank", [None, 3])
 def test_a_chebyshev_network_modulates_each_later_layer(rank: int | None):
     torch.manual_seed(0)
-    mlp = MLP(2, 3, width=16, depth=3, activation=Chebyshev(degree=20, rank=rank))
+    mlp = MLP(2, 3, width=32, depth=3, activation=Chebyshev(degree=20, rank=rank))
     x = torch.rand(40, 2) * 2 - 1
     first, second, third, last = mlp.layers
     psi = first(x)[:, :16]
