@@ -18,6 +18,7 @@ from fieldengine.rendering.sensors import PointGrid
 from fieldengine.types import Aabb, Batch, Domain, RunContext, View
 
 Unit = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Image:
 
     path: Path
     """the image file"""
+    crop: tuple[Whole, Whole, Whole, Whole] | None = None
+    """left, top, width and height in pixels of the part to fit; null is all of it"""
     downscale: Annotated[int, Field(ge=1)] = 1
     """average this many pixels each way into one"""
     grid: Literal["corners", "centres", "isotropic"] = "corners"
@@ -43,6 +46,8 @@ class Image:
 
     def build(self, *, context: RunContext) -> ImageDataset:
         stored = torch.from_numpy(read_picture(self.path))
+        if self.crop is not None:
+            stored = cropped(stored, self.crop, self.path)
         # bytes stay bytes until they are asked for, unless they are to be mixed: a quarter of the memory
         mixed = stored.shape[2] in (2, 4) or self.downscale > 1
         picture = stored if stored.dtype == torch.uint8 and not mixed else to_float(stored)
@@ -60,6 +65,17 @@ class Image:
             shrunk = f" after downscale {self.downscale}" if self.downscale > 1 else ""
             raise DataError(self.path, f"is {size} pixels{shrunk}; a field needs at least 2x2")
         return ImageDataset(picture.to(context.device), self.grid)
+
+
+def cropped(picture: Tensor, crop: tuple[int, int, int, int], path: Path) -> Tensor:
+    """A part of a picture (h, w, c). Raises DataError where it does not lie inside."""
+    left, top, width, height = crop
+    high, wide = picture.shape[:2]
+    if left + width > wide or top + height > high:
+        raise DataError(
+            path, f"is {wide}x{high} pixels; crop asks for {width}x{height} from ({left}, {top}), which leaves it"
+        )
+    return picture[top : top + height, left : left + width].contiguous()
 
 
 class ImageDataset:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fieldengine.data.image import Image, ImageDataset
 from fieldengine.data.pictures import color, downscaled, over, premultiplied, read_picture
+from fieldengine.errors import DataError
 from fieldengine.types import RunContext
 
 Build = Callable[..., ImageDataset]
@@ -270,3 +271,17 @@ def test_real_photographs_are_read_as_imageio_reads_them(data: Path, build: Buil
     dataset = build(path)
     assert (dataset.sensor.height, dataset.sensor.width) == (768, 512)
     assert torch.equal((picture_of(dataset) * 255).round().byte(), torch.from_numpy(iio.imread(path)))
+
+
+def test_crop_takes_a_part_before_anything_else(tmp_path: Path, build: Build):
+    pixels = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+    iio.imwrite(tmp_path / "a.png", pixels)
+    found = picture_of(build(tmp_path / "a.png", crop=(2, 1, 4, 3)))
+    torch.testing.assert_close(found, torch.from_numpy(pixels[1:4, 2:6].copy()).float() / 255)
+    assert picture_of(build(tmp_path / "a.png", crop=(0, 0, 8, 6), downscale=2)).shape == (3, 4, 3)
+
+
+def test_a_crop_beyond_the_picture_is_refused(tmp_path: Path, build: Build):
+    iio.imwrite(tmp_path / "a.png", np.zeros((6, 8, 3), np.uint8))
+    with pytest.raises(DataError, match=r"is 8x6 pixels; crop asks for 4x3 from \(5, 1\), which leaves it"):
+        build(tmp_path / "a.png", crop=(5, 1, 4, 3))

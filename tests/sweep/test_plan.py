@@ -24,6 +24,7 @@ published:
 profiles:
   small: {set: {training.steps: 1}, grid: {dataset.path: [photo.png]}, seeds: [7]}
 """
+PAPERS = sorted((Path(__file__).parents[2] / "scenes" / "papers").glob("*.yaml"))
 BASE = "dataset: {type: image, path: photo.png}\nfield: {encoding: identity}\n"
 
 
@@ -114,3 +115,11 @@ def test_labels_that_make_the_same_folder_are_refused(plan: Callable[..., Sweep]
 def test_an_unknown_profile_is_refused(plan: Callable[..., Sweep]):
     with pytest.raises(SceneError, match=r'no profile "smal". Profiles here: small. Did you mean "small"'):
         plan(profile="smal")
+
+
+@pytest.mark.parametrize("path", PAPERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", [None, "small"])
+def test_the_papers_tables_can_be_run(path: Path, profile: str | None):
+    sweep = read_sweep(path, profile)
+    assert set(sweep.published["psnr"]) <= set(sweep.axes[sweep.rows])
+    assert len(sweep.cells) >= 2 * len(sweep.axes[sweep.rows])
