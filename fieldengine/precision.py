@@ -14,7 +14,9 @@ from contextlib import contextmanager
 import torch
 
 from fieldengine.ops import bfloat16_products
+from fieldengine.ops.dense import Products
 
+PRODUCTS: dict[str, Products] = {"float32": "none", "auto": "gradients", "fast": "all", "half": "none"}
 STEP = 2.0**-12  # 1 + STEP is a float32 but neither a bfloat16 nor a TF32
 
 
@@ -22,9 +24,9 @@ STEP = 2.0**-12  # 1 + STEP is a float32 but neither a bfloat16 nor a TF32
 def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
     """Inside the block products of float32 tensors are as exact as `precision` says.
 
-    float32: all of them. auto: our own dense layers may round factors to bfloat16 where the processor has units for
-    it, which costs no quality (docs/benchmarks.md). fast: torch's products may too, or use TF32. half: wide layers
-    take and give bfloat16 tensors (torch.autocast), which costs some.
+    float32: all of them. auto: in back-propagation our own dense layers may round factors to bfloat16 where the
+    processor has units for it, which costs no quality (docs/benchmarks.md). fast: forward, too, and torch's products
+    may, or use TF32. half: wide layers take and give bfloat16 tensors (torch.autocast). Both cost some.
     torch's setting holds for the whole process while the block runs.
     """
     before = torch.get_float32_matmul_precision()
@@ -33,7 +35,7 @@ def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
     try:
         # no cache: it would hold the first step's weights as long as the block lasts
         half = torch.autocast(device.type, torch.bfloat16, enabled=precision == "half", cache_enabled=False)
-        with half, bfloat16_products(precision in ("auto", "fast")):
+        with half, bfloat16_products(PRODUCTS[precision]):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

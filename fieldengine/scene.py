@@ -57,10 +57,11 @@ class Training:
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """of the one random generator"""
     precision: Literal["auto", "float32", "fast", "half"] = "auto"
-    """of the factors of matrix products: auto lets dense layers round them to bfloat16 where that costs no quality
-    (docs/benchmarks.md) and the processor is faster for it; fast lets all products, on a GPU to TF32; half keeps
-    what is between wide layers in bfloat16, for relu networks: steep functions fit the rounding and fail in float32,
-    in which every field is scored and exported. Coordinates, encodings, functions and sums are always float32"""
+    """of the factors of matrix products: auto rounds those of back-propagation to bfloat16 where the processor is
+    faster for it, which costs no quality (docs/benchmarks.md); fast rounds all, on a GPU to TF32, which costs a little;
+    half keeps what is between wide layers in bfloat16, for relu networks: steep functions fit the rounding and fail in
+    float32, in which every field is scored and exported. Coordinates, encodings, functions and sums are always
+    float32"""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of what happens in a tile; auto compiles on a GPU where it saves more time than it takes"""
     tile: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,24 +19,25 @@ from torch.nn import functional
 from fieldengine.ops.formula import ComplexFunction, RealFunction, pointwise
 from fieldengine.ops.twins import has_twin
 
-_in_bfloat16: ContextVar[bool] = ContextVar("products in bfloat16", default=False)
+Products = Literal["none", "gradients", "all"]
+_in_bfloat16: ContextVar[Products] = ContextVar("products in bfloat16", default="none")
 
 
 @contextmanager
-def bfloat16_products(allowed: bool) -> Iterator[None]:
-    """Inside the block `dense` may round the factors of its matrix products to bfloat16, on a CPU that has such units.
+def bfloat16_products(which: Products) -> Iterator[None]:
+    """Inside the block `dense` may round the factors of these matrix products to bfloat16, on a CPU with such units.
 
-    Sums, values and gradients stay float32. Layers of fewer than 64 inputs or outputs stay exact: there it gains
-    nothing, and coordinates would suffer.
+    `gradients` leaves values exact: only what back-propagation multiplies is rounded. Sums, values and gradients stay
+    float32. Layers of fewer than 64 inputs or outputs stay exact: there it gains nothing, and coordinates would suffer.
     """
-    before = _in_bfloat16.set(allowed)
+    before = _in_bfloat16.set(which)
     try:
         yield
     finally:
         _in_bfloat16.reset(before)
 
 
-def may_use_bfloat16() -> bool:
+def products_in_bfloat16() -> Products:
     return _in_bfloat16.get()
 
 

@@ -117,18 +117,18 @@ def at(precision: str, activation: str = "finer") -> Callable[[], Step]:
 if __name__ == "__main__":
     loop, plane = "plain torch loop, full batch", "512 x 512 pixels"
     finer = f"full-batch step, FINER 2-256x4-3, {plane}"
-    complex_step = "full-batch step, {}, layers of 181 complex numbers, precision auto"
+    complex_step = "full-batch step, {}, layers of 181 complex numbers, precision {}"
     complex_loop, in_complex = f"{loop}, complex tensors", gflop(2 * COMPLEX_WIDTH)
     main(
         Question(f"{finer}, float32", loop, "at least 4", finer_loop, at("float32"), gflop(WIDTH)),
         Question(f"{finer}, precision auto", loop, "at least 8", finer_loop, at("auto"), gflop(WIDTH)),
-        Question(complex_step.format("WIRE"), complex_loop, "at least 5", wire_loop, at("auto", "wire"), in_complex),
-        Question(
-            complex_step.format("FINER++ Wavelet"),
-            complex_loop,
-            "at least 5",
-            wavelet_loop,
-            at("auto", "finer_wavelet"),
-            in_complex,
+        Question(f"{finer}, precision fast", loop, "", finer_loop, at("fast"), gflop(WIDTH)),
+        *(
+            Question(complex_step.format(name, precision), complex_loop, asked, rival, at(precision, own), in_complex)
+            for name, rival, own in (
+                ("WIRE", wire_loop, "wire"),
+                ("FINER++ Wavelet", wavelet_loop, "finer_wavelet"),
+            )
+            for precision, asked in (("fast", ""), ("auto", "at least 5"))
         ),
     )

@@ -1,7 +1,7 @@
-"""What does `precision: auto` cost in quality? dB after 300 full-batch steps, float32 against auto.
+"""What do `precision: auto` and `fast` cost in quality? dB after 300 full-batch steps, against float32.
 
-Three photographs and two activations. The figures are those of the same scene and seed, trained twice, so they differ
-by rounding and what it leads to. Needs the data: FIELDENGINE_DATA/images/kodak.
+Three photographs of 192 x 128 pixels and two activations. The figures are those of the same scene and seed, trained
+once with each, so they differ by rounding and what it leads to. Needs the data: FIELDENGINE_DATA/images/kodak.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data")) / "images" / "kodak"
 PICTURES = ("kodim03", "kodim08", "kodim05")
 LR = {"finer": 5e-4, "siren": 5e-4}
+ASKED = {"auto": "at most 0.05 dB less", "fast": ""}
 SCENE = """
 dataset: {{type: image, path: {path}, downscale: 4}}
 field: {{encoding: identity, activation: {activation}, width: 256, depth: 4}}
@@ -40,21 +41,20 @@ def main() -> None:
         for activation in LR:
             scores = {
                 precision: [psnr(Path(folder), picture, activation, precision) for picture in PICTURES]
-                for precision in ("float32", "auto")
+                for precision in ("float32", *ASKED)
             }
-            exact, rounded = (statistics.mean(scores[precision]) for precision in ("float32", "auto"))
-            question = f"dB after 300 steps at precision auto, {activation}, mean of {len(PICTURES)} photographs"
-            results.append(
+            results += [
                 {
-                    "question": question,
+                    "question": f"dB after 300 steps, {activation}, {len(PICTURES)} photographs, precision {precision}",
                     "rival": "precision float32, dB",
-                    "asked": "at most 0.05 dB less",
-                    "rival_value": exact,
-                    "ours_value": rounded,
+                    "asked": asked,
+                    "rival_value": statistics.mean(scores["float32"]),
+                    "ours_value": statistics.mean(scores[precision]),
                     "ratio": None,
                     "scores": scores,
                 }
-            )
+                for precision, asked in ASKED.items()
+            ]
     print(json.dumps(results))
 
 

@@ -64,7 +64,7 @@ def row(result: dict[str, Any]) -> str:
 
 
 def shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else f"{value:.4g}"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fieldengine.ops.cpu.formula import Function, as_float32, cotangents, values
 from fieldengine.ops.cpu.gradients import by_reference
 from fieldengine.ops.cpu.jit import jit, run_parts, share
 from fieldengine.ops.dense import dense as by_torch
-from fieldengine.ops.dense import may_use_bfloat16
+from fieldengine.ops.dense import products_in_bfloat16
 from fieldengine.ops.formula import push_forward
 
 LANES, VECTORS, ROWS = 16, 2, 12
@@ -37,9 +37,10 @@ NARROW = 64  # with fewer inputs or outputs, products stay float32
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor, function: Function, *constants: float) -> Tensor:
+    which = products_in_bfloat16()
     pays = len(x) * weight.numel() >= SMALL and min(weight.shape) >= NARROW
-    if pays and x.dtype == torch.float32 and may_use_bfloat16() and _has_bfloat16():
-        return Dense.apply(x, weight, bias, function, constants)
+    if which != "none" and pays and x.dtype == torch.float32 and _has_bfloat16():
+        return Dense.apply(x, weight, bias, function, constants, which == "all")
     return by_torch.reference(x, weight, bias, function, *constants)
 
 
@@ -52,16 +53,18 @@ def _has_bfloat16() -> bool:
 class Dense(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, function: Function, constants: tuple[float, ...]
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, function: Function, constants: tuple[float, ...], whole: bool
     ) -> Tensor:
-        h = x.new_empty(len(x), len(weight))
-        u = torch.empty_like(h)
+        u = x.new_empty(len(x), len(weight)) if whole else torch.addmm(bias, x, weight.t())
+        h = torch.empty_like(u)
         rows_of_x, shift, before, after = array(x), array(bias), u.numpy(), h.numpy()
-        panels, kernel, numbers = _panels(array(weight.t())), values(function), as_float32(constants)
+        panels = _panels(array(weight.t())) if whole else None
+        kernel, numbers = values(function), as_float32(constants)
 
         def part(first: int, last: int) -> None:
             for rows in chunks(first, last):
-                _affine(rows_of_x[rows], panels, shift, before[rows])
+                if panels is not None:
+                    _affine(rows_of_x[rows], panels, shift, before[rows])
                 kernel(before[rows], after[rows], numbers)
 
         share(part, len(x), least=BLOCK)
@@ -75,7 +78,7 @@ class Dense(torch.autograd.Function):
         x, weight, bias, u = ctx.saved_tensors
         if torch.is_grad_enabled():
             inputs = (x, weight, bias, ctx.function, *ctx.constants)
-            return *by_reference(by_torch.reference, inputs, grads)[:3], None, None
+            return *by_reference(by_torch.reference, inputs, grads)[:3], None, None, None
         (m, k), n, needs_x = x.shape, len(weight), ctx.needs_input_grad[0]
         to_x = x.new_empty(m if needs_x else 0, k)
         rows_of_x, rows_of_u, above, below = array(x), array(u), array(grads[0]), to_x.numpy()
@@ -98,7 +101,7 @@ class Dense(torch.autograd.Function):
         size = -(-m // (GROUPS * CHUNK)) * CHUNK
         sums = run_parts(part, [(first, min(first + size, m)) for first in range(0, m, size)])
         to_weight, to_bias = (sum(parts[1:], start=parts[0]) for parts in zip(*sums, strict=True))
-        return to_x if needs_x else None, torch.from_numpy(to_weight), torch.from_numpy(to_bias), None, None
+        return to_x if needs_x else None, torch.from_numpy(to_weight), torch.from_numpy(to_bias), None, None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
