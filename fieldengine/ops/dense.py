@@ -62,8 +62,8 @@ class Dense(nn.Linear):
         super().__init__(in_dim, out_dim)
         self.function, self.constants = function, constants
 
-    def forward(self, x: Tensor) -> Tensor:
-        return dense(x, self.weight, self.bias, self.function, *self.constants)
+    def forward(self, input: Tensor) -> Tensor:
+        return dense(input, self.weight, self.bias, self.function, *self.constants)
 
 
 class ComplexDense(nn.Module):

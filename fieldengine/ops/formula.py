@@ -89,18 +89,21 @@ class _Pointwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return pull_back(*ctx.saved_tensors, grads[0], ctx.function, ctx.constants), None, None
+        (u,) = ctx.saved_tensors
+        return pull_back(u, grads[0], ctx.function, ctx.constants), None, None
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        return push_forward(*ctx.saved_tensors, tangents[0], ctx.function, ctx.constants)
+        (u,) = ctx.saved_tensors
+        return push_forward(u, tangents[0], ctx.function, ctx.constants)
 
 
 def pull_back(u: Tensor, g: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]) -> Tensor:
     """The cotangent of u from g, that of the function's values. Carries gradient to u and g."""
     if isinstance(function, RealFunction):
         return g * function.slope(u, *constants)
-    return torch.cat(function.pullback(*u.chunk(2, dim=-1), *g.chunk(2, dim=-1), *constants), dim=-1)
+    (a, b), (s, t) = u.chunk(2, dim=-1), g.chunk(2, dim=-1)
+    return torch.cat(function.pullback(a, b, s, t, *constants), dim=-1)
 
 
 def push_forward(

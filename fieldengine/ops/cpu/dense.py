@@ -47,7 +47,9 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor, function: Function, *constant
 @functools.cache
 def _has_bfloat16() -> bool:
     """Whether this processor multiplies bfloat16, and numba was not told to compile for another one."""
-    return bool(binding.get_host_cpu_features().get("avx512bf16")) and not (config.CPU_NAME or config.CPU_FEATURES)
+    settings: Any = config
+    told = settings.CPU_NAME or settings.CPU_FEATURES
+    return bool(binding.get_host_cpu_features().get("avx512bf16")) and not told
 
 
 class Dense(torch.autograd.Function):
@@ -251,7 +253,7 @@ def _affine(x, panels, bias, out):
             shift = bias[c : c + columns]
             for i in range(0, rows, ROWS):
                 address = a.ctypes.data + 4 * steps * i
-                _dot(address, 4 * steps, 4, panels[p].ctypes.data, steps, sums.ctypes.data)
+                _dot(address, 4 * steps, 4, panels[p].ctypes.data, steps, sums.ctypes.data)  # pyright: ignore[reportCallIssue]
                 for r in range(min(ROWS, rows - i)):
                     y, s = out[first + i + r, c : c + columns], sums[r, :columns]
                     for j in range(columns):
@@ -286,7 +288,7 @@ def _add_outer(left, right, steps, out):
     for p in range(right.shape[0]):
         c, columns = p * COLUMNS, min(COLUMNS, k - p * COLUMNS)
         for i in range(0, n, ROWS):
-            _dot(left[0, i:].ctypes.data, 4, 4 * left.shape[1], right[p].ctypes.data, steps, sums.ctypes.data)
+            _dot(left[0, i:].ctypes.data, 4, 4 * left.shape[1], right[p].ctypes.data, steps, sums.ctypes.data)  # pyright: ignore[reportCallIssue]
             for r in range(min(ROWS, n - i)):
                 y, s = out[i + r, c : c + columns], sums[r, :columns]
                 for j in range(columns):

@@ -25,7 +25,7 @@ from fieldengine.ops.cpu.jit import cached, share
 
 Function = reference.RealFunction | reference.ComplexFunction
 
-INLINED = {"fastmath": {"contract"}, "forceinline": True}  # a call would end vector code
+INLINED: Any = {"fastmath": {"contract"}, "forceinline": True}  # a call would end vector code
 
 SMALL = 1 << 14  # numbers for which compiling and sharing out is not worth it
 PI = tuple(map(np.float32, (3.140625, 0.0009675025939941406, 1.5099580252808664e-07)))  # a sum; few bits each

@@ -78,5 +78,5 @@ class Modulated(nn.Module):
 class FromState(nn.Linear):
     """(m, 2 in_dim) -> (m, out_dim): the state without psi."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x[..., : self.in_features])
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input[..., : self.in_features])

@@ -49,8 +49,8 @@ class AdaptiveLayer(nn.Linear):
         super().__init__(in_dim, out_dim)
         self.omega, self.beta = omega, nn.Parameter(torch.tensor(float(beta)))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.beta * torch.sin(self.omega * super().forward(x)))
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.tanh(self.beta * torch.sin(self.omega * super().forward(input)))
 
 
 def value(u: Any, omega: float, beta: float) -> Any:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any
 
 from torch import nn
 
-Layer = TypeVar("Layer", bound=nn.Module)
 
-
-def sine_weights(layer: Layer, omega: float, *, is_first: bool = False) -> Layer:
+def sine_weights(layer: Any, omega: float, *, is_first: bool = False) -> Any:
     """U(-1/d, 1/d) in the first layer, U(+-sqrt(6 / n) / omega) in later ones, of d or n inputs.
 
     Sitzmann et al. 2020, section 3.2. Draws `layer.weight`, (..., out, in), in place; the bias stays as it is.

@@ -41,8 +41,8 @@ class ProgressiveModule(nn.Module):
 
     def __init__(self, options: Progressive, encoding: Any):
         super().__init__()
-        self.columns = getattr(encoding, "level_columns", None)
-        if self.columns is None:
+        self.columns: list[int] = getattr(encoding, "level_columns", [])
+        if not self.columns:
             raise ValueError(
                 f"{type(encoding).__name__} has no levels to fade in; hash_grid, dense_grid and frequency do"
             )

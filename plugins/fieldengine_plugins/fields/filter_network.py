@@ -53,9 +53,9 @@ class FilterNetworkModule(nn.Module):
         self.filters = nn.ModuleList(
             kind(in_dim, options.width, options.scale, options.depth) for _ in range(options.depth)
         )
-        self.maps = nn.ModuleList(nn.Linear(options.width, options.width) for _ in range(options.depth - 1))
-        self.last = nn.Linear(options.width, out_dim)
-        for linear in (*self.maps, self.last):
+        maps = [nn.Linear(options.width, options.width) for _ in range(options.depth - 1)]
+        self.maps, self.last = nn.ModuleList(maps), nn.Linear(options.width, out_dim)
+        for linear in (*maps, self.last):
             nn.init.uniform_(linear.weight, -1.0 / math.sqrt(options.width), 1.0 / math.sqrt(options.width))
         self.output = options.output
 
@@ -83,8 +83,8 @@ class FourierFilter(nn.Linear):
             self.weight *= scale
             self.bias.uniform_(-math.pi, math.pi)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.sin(super().forward(x))
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.sin(super().forward(input))
 
 
 class GaborFilter(FourierFilter):
@@ -92,11 +92,11 @@ class GaborFilter(FourierFilter):
 
     def __init__(self, in_dim: int, width: int, scale: float, n_filters: int):
         super().__init__(in_dim, width, scale, n_filters)
-        gamma = torch._standard_gamma(torch.full((width,), 6.0 / n_filters))
+        gamma = torch.distributions.Gamma(6.0 / n_filters, 1.0).sample((width,))
         self.gamma, self.mu = nn.Parameter(gamma), nn.Parameter(torch.empty(width, in_dim).uniform_(-1, 1))
         with torch.no_grad():
             self.weight *= gamma[:, None].sqrt()
 
-    def forward(self, x: Tensor) -> Tensor:
-        distance = x.square().sum(-1, keepdim=True) + self.mu.square().sum(-1) - 2.0 * x @ self.mu.t()
-        return torch.exp(-0.5 * self.gamma * distance) * super().forward(x)
+    def forward(self, input: Tensor) -> Tensor:
+        distance = input.square().sum(-1, keepdim=True) + self.mu.square().sum(-1) - 2.0 * input @ self.mu.t()
+        return torch.exp(-0.5 * self.gamma * distance) * super().forward(input)
