@@ -209,15 +209,19 @@ def describe(annotation: Any) -> str:
     )
 
 
-def json_schema(cls: type[Any], registry: Registry) -> dict[str, Any]:
-    """JSON Schema (2020-12) of a block; editors use it to complete and check scene files."""
+def json_schema(cls: type[Any], registry: Registry, inside: tuple[str, ...] = ()) -> dict[str, Any]:
+    """JSON Schema (2020-12) of a block; editors use it to complete and check scene files.
+
+    A plugin may hold others of its own kind, and those again. Inside blocks of the kinds `inside` only their `type` is
+    told, so that the schema ends.
+    """
     properties: dict[str, Any] = {}
     for key in keys(cls):
         if key.slot is not None:
-            inner = _slot_schema(key.slot.kind, registry, typed=key.many or key.slot.default is None)
+            inner = _slot_schema(key.slot.kind, registry, inside, typed=key.many or key.slot.default is None)
             properties[key.name] = {"type": "array", "items": inner} if key.many else dict(inner)
         elif key.block is not None:
-            properties[key.name] = json_schema(key.block, registry)
+            properties[key.name] = json_schema(key.block, registry, inside)
         else:
             properties[key.name] = TypeAdapter(key.annotation).json_schema()
             if key.default is not MISSING:
@@ -229,11 +233,15 @@ def json_schema(cls: type[Any], registry: Registry) -> dict[str, Any]:
     return {**schema, "required": required} if required else schema
 
 
-def _slot_schema(kind: str, registry: Registry, *, typed: bool) -> dict[str, Any]:
-    choices: list[dict[str, Any]] = [{"type": "string", "enum": registry.names(kind)}]
-    for name in registry.names(kind):
+def _slot_schema(kind: str, registry: Registry, inside: tuple[str, ...], *, typed: bool) -> dict[str, Any]:
+    names = registry.names(kind)
+    choices: list[dict[str, Any]] = [{"type": "string", "enum": names}]
+    if kind in inside:
+        block = {"type": "object", "properties": {"type": {"enum": names}}, "additionalProperties": True}
+        return {"anyOf": [*choices, {**block, "required": ["type"] if typed else []}]}
+    for name in names:
         try:
-            block = json_schema(registry.find(kind, name).load(), registry)
+            block = json_schema(registry.find(kind, name).load(), registry, (*inside, kind))
         except PluginError:  # `plugins list` and `doctor` say what is broken; the schema goes on without it
             continue
         block["properties"] = {"type": {"const": name}, **block["properties"]}

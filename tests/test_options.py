@@ -102,7 +102,8 @@ def test_every_plugin_says_in_its_first_line_what_it_is(plugin: Plugin):
 
 @pytest.mark.parametrize("plugin", INSTALLED, ids=lambda plugin: f"{plugin.kind}-{plugin.name}")
 def test_the_defaults_of_every_plugin_pass_its_own_checks(plugin: Plugin):
-    required = {key.name: "somewhere" for key in keys(plugin.load()) if key.required and key.slot is None}
+    needed = [key for key in keys(plugin.load()) if key.required]
+    required = {key.name: Registry().names(key.slot.kind)[-1:] if key.many else "somewhere" for key in needed}
     node = from_python({"type": plugin.name, **required}, Origin(base=Path("/base")))
     _, plain = parse_plugin(plugin.kind, node, "", Reading(Registry()))
     written = from_python(json.loads(json.dumps(plain)), Origin(base=Path("/elsewhere")))

@@ -226,7 +226,7 @@ def test_the_seed_decides_where_a_field_starts_and_which_items_it_meets(path: Pa
         (last,) = checkpoint.list_checkpoints(tmp_path / str(seed) / "checkpoints")
         states.append(checkpoint.load(last)["training"])
     assert not torch.equal(states[0]["generator"], states[1]["generator"])
-    name = "mlp.layers.0.0.weight"
+    name = "mlp.layers.0.weight"
     assert not torch.allclose(states[0]["field"][name], states[1]["field"][name])
 
 

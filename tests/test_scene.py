@@ -77,7 +77,7 @@ IN_THE_FILE: dict[str, tuple[str, int | None, str, str]] = {
     ),
     "misspelt key of a plugin": (
         "dataset:\n  type: image\n  path: a.png\n  downscal: 2\n", 4, "dataset.downscal",
-        'no such key. Keys here: path, downscale, grid, background. Did you mean "downscale"?',
+        'no such key. Keys here: path, crop, downscale, grid, background. Did you mean "downscale"?',
     ),
     "text for a number": (
         f"{IMAGE}training:\n  steps: many\n", 3, "training.steps", 'expected a valid integer, found "many"',
@@ -484,7 +484,8 @@ def complaints(value: Any, schema: Mapping[str, Any], where: str = "") -> list[s
     if isinstance(value, dict):
         known = schema["properties"]
         found += [f"{where}: needs {name}" for name in schema.get("required", []) if name not in value]
-        found += [f"{where}: no key {name}" for name in value if name not in known]
+        if not schema.get("additionalProperties"):
+            found += [f"{where}: no key {name}" for name in value if name not in known]
         for name in value.keys() & known.keys():
             found += complaints(value[name], known[name], f"{where}.{name}")
     if isinstance(value, list):
