@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-NARROW = 64  # layers with fewer inputs or outputs gain nothing from half precision, and coordinates and colours suffer
+from fieldengine.ops.dense import NARROW
 
 
 class MLP(nn.Module):

@@ -19,6 +19,7 @@ from torch.nn import functional
 from fieldengine.ops.formula import ComplexFunction, RealFunction, pointwise
 from fieldengine.ops.twins import has_twin
 
+NARROW = 64  # layers with fewer inputs or outputs gain nothing from rounding, and coordinates and colours would suffer
 Products = Literal["none", "gradients", "all"]
 _in_bfloat16: ContextVar[Products] = ContextVar("products in bfloat16", default="none")
 

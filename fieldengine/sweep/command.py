@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 
 from fieldengine.sweep.plan import Cell, Sweep, read_sweep
-from fieldengine.sweep.state import is_done, summary_of
+from fieldengine.sweep.state import summary_of
 from fieldengine.sweep.table import figure_of, metrics_of, shown, write_results
 from fieldengine.sweep.work import Outcome, SweepFolder, run_cells
 
@@ -57,7 +57,8 @@ class _Board:
 
     def __init__(self, sweep: Sweep, folder: SweepFolder, console: Console):
         self._sweep, self._folder, self._console = sweep, folder, console
-        self._states = {cell.name: "done" if is_done(folder.cell(cell)) else "left" for cell in sweep.cells}
+        self._summaries = {cell.name: summary_of(folder.cell(cell)) for cell in sweep.cells}
+        self._states = {name: "done" if s.get("status") == "done" else "left" for name, s in self._summaries.items()}
         self._live = Live(self._table(), console=console, refresh_per_second=2) if console.is_terminal else None
 
     def __enter__(self) -> _Board:
@@ -72,22 +73,23 @@ class _Board:
 
     def told(self, cell: Cell, state: str) -> None:
         was, self._states[cell.name] = self._states[cell.name], state
+        self._summaries[cell.name] = summary_of(self._folder.cell(cell))
         if self._live:
             self._live.update(self._table())
         elif state != was and state != "running":
             ended = sum(some in ("done", "failed") for some in self._states.values())
-            scores = summary_of(self._folder.cell(cell)).get("metrics", {})
+            scores = self._summaries[cell.name].get("metrics", {})
             figures = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
             text = f"[{ended}/{len(self._states)}] {cell.name}: {state}{f', {figures}' if figures else ''}"
             self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def outcomes(self, otherwise: str) -> list[Outcome]:
         """How every cell stands; what is not done is called `otherwise`."""
-        return [Outcome(cell, "done" if is_done(self._folder.cell(cell)) else otherwise) for cell in self._sweep.cells]
+        states = self._states
+        return [Outcome(cell, "done" if states[cell.name] == "done" else otherwise) for cell in self._sweep.cells]
 
     def _table(self) -> Table:
-        rows, outcomes = self._sweep.rows, self.outcomes("left")
-        summaries = {cell.name: summary_of(self._folder.cell(cell)) for cell in self._sweep.cells}
+        rows, outcomes, summaries = self._sweep.rows, self.outcomes("left"), self._summaries
         metric = next(iter(metrics_of(list(summaries.values()))), None)
         table = Table(rows, *MARKS, metric or "", title=self._sweep.name, box=None, pad_edge=False)
         for label in self._sweep.axes[rows]:

@@ -215,8 +215,7 @@ def _published(node: Node | None, root: Node, rows: str, labels: list[str]) -> d
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise number.origin.error(f"expected a number, found {value!r}", f"{where}.{label}")
             if label not in labels:  # a profile may leave rows out, but a name that is none is a slip
-                if did_you_mean(label, labels):
-                    hint = did_you_mean(label, labels)
+                if hint := did_you_mean(label, labels):
                     raise number.origin.error(f'no row "{label}" on axis "{rows}".{hint}', where)
                 continue
             found[metric][label] = float(value)

@@ -23,8 +23,8 @@ from torch import Tensor
 from fieldengine.ops.cpu.formula import Function, as_float32, cotangents, values
 from fieldengine.ops.cpu.gradients import by_reference
 from fieldengine.ops.cpu.jit import jit, run_parts, share
+from fieldengine.ops.dense import NARROW, products_in_bfloat16
 from fieldengine.ops.dense import dense as by_torch
-from fieldengine.ops.dense import products_in_bfloat16
 from fieldengine.ops.formula import push_forward
 
 LANES, VECTORS, ROWS = 16, 2, 12
@@ -33,7 +33,6 @@ BLOCK = 4 * ROWS  # rows packed at once
 CHUNK = 5 * BLOCK  # rows that go through products and formula while they are in the cache
 GROUPS = 16  # sums over rows are taken of so many parts, so that they do not depend on the number of threads
 SMALL = 1 << 18  # products for which sharing out is not worth it
-NARROW = 64  # with fewer inputs or outputs, products stay float32
 
 
 def dense(x: Tensor, weight: Tensor, bias: Tensor, function: Function, *constants: float) -> Tensor:

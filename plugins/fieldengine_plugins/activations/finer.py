@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, cos, sin
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Finer:
         layer = Dense(in_dim, out_dim, sine, self.first_omega if is_first else self.omega)
         if is_first and self.bias is not None:
             nn.init.uniform_(layer.bias, -self.bias, self.bias)
-        return sine_weights(layer, self.omega, is_first=is_first)
+        return drawn(layer, "sine", self.omega, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return sine_weights(nn.Linear(in_dim, out_dim), self.omega)
+        return drawn(nn.Linear(in_dim, out_dim), "sine", self.omega)
 
 
 def value(u: Any, omega: float) -> Any:

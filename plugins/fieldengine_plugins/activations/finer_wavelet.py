@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import ComplexDense, ComplexFunction, Dense, RealFunction, RealPart, cos, exp, sin
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,11 @@ class FinerWavelet:
             layer = ComplexDense(in_dim, out_dim, gabor, *constants, real_input=is_first)
         if is_first and self.bias is not None:
             nn.init.uniform_(layer.bias, -self.bias, self.bias)
-        return self._drawn(layer, is_first=is_first)
+        return drawn(layer, self.init, self.omega * self.omega_w, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(nn.Linear(in_dim, out_dim) if self.numbers == "real" else RealPart(in_dim, out_dim))
-
-    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
-        return sine_weights(layer, self.omega * self.omega_w, is_first=is_first) if self.init == "sine" else layer
+        layer = nn.Linear(in_dim, out_dim) if self.numbers == "real" else RealPart(in_dim, out_dim)
+        return drawn(layer, self.init, self.omega * self.omega_w)
 
 
 def value(a: Any, b: Any, omega: float, omega_w: float, scale: float) -> Any:

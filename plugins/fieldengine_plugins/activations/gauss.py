@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, exp
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,10 @@ class Gauss:
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         layer = Dense(in_dim, out_dim, BELL, self.scale)
-        return self._drawn(layer, is_first=is_first)
+        return drawn(layer, self.init, self.scale, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(nn.Linear(in_dim, out_dim))
-
-    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
-        return sine_weights(layer, self.scale, is_first=is_first) if self.init == "sine" else layer
+        return drawn(nn.Linear(in_dim, out_dim), self.init, self.scale)
 
 
 def value(u: Any, scale: float) -> Any:

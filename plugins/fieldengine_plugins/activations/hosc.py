@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.ops import Dense, RealFunction, cos, sin, tanh
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class Hosc:
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         omega = self.first_omega if is_first else self.omega
         if self.learn_beta:
-            return sine_weights(AdaptiveLayer(in_dim, out_dim, omega, self.beta), self.omega, is_first=is_first)
-        return sine_weights(Dense(in_dim, out_dim, SHARP_SINE, omega, self.beta), self.omega, is_first=is_first)
+            return drawn(AdaptiveLayer(in_dim, out_dim, omega, self.beta), "sine", self.omega, is_first=is_first)
+        return drawn(Dense(in_dim, out_dim, SHARP_SINE, omega, self.beta), "sine", self.omega, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return sine_weights(nn.Linear(in_dim, out_dim), self.omega)
+        return drawn(nn.Linear(in_dim, out_dim), "sine", self.omega)
 
 
 class AdaptiveLayer(nn.Linear):

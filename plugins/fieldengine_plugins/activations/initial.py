@@ -1,4 +1,4 @@
-"""How SIREN draws its weights, which most periodic layers do."""
+"""How weights are drawn: as torch does, or as SIREN, which most periodic layers do."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Any
 from torch import nn
 
 
-def sine_weights(layer: Any, omega: float, *, is_first: bool = False) -> Any:
-    """U(-1/d, 1/d) in the first layer, U(+-sqrt(6 / n) / omega) in later ones, of d or n inputs.
-
-    Sitzmann et al. 2020, section 3.2. Draws `layer.weight`, (..., out, in), in place; the bias stays as it is.
-    """
-    inputs = layer.weight.shape[-1]
-    bound = 1.0 / inputs if is_first else math.sqrt(6.0 / inputs) / omega
-    nn.init.uniform_(layer.weight, -bound, bound)
+def drawn(layer: Any, init: str, omega: float, *, is_first: bool = False) -> Any:
+    """The layer, its weight (..., out, in) drawn anew for `init: sine`, left as torch drew it for `torch`."""
+    if init == "sine":
+        bound = sine_bound(layer.weight.shape[-1], omega, is_first=is_first)
+        nn.init.uniform_(layer.weight, -bound, bound)
     return layer
+
+
+def sine_bound(inputs: int, omega: float, *, is_first: bool = False) -> float:
+    """1 / d for the d inputs of the first layer, sqrt(6 / n) / omega for the n of later ones.
+
+    Sitzmann et al. 2020, section 3.2.
+    """
+    return 1.0 / inputs if is_first else math.sqrt(6.0 / inputs) / omega

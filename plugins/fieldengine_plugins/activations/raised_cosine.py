@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, where
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 from fieldengine_plugins.activations.sinc import cardinal_sine, slope_of_cardinal_sine
 
 
@@ -33,13 +33,10 @@ class RaisedCosine:
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         layer = Dense(in_dim, out_dim, RAISED_COSINE, self.omega, self.roll_off)
-        return self._drawn(layer, is_first=is_first)
+        return drawn(layer, self.init, self.omega, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(nn.Linear(in_dim, out_dim))
-
-    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
-        return sine_weights(layer, self.omega, is_first=is_first) if self.init == "sine" else layer
+        return drawn(nn.Linear(in_dim, out_dim), self.init, self.omega)
 
 
 # cos(a) / (1 - (2a/pi)^2) is sinc(d) pi^2 / (4 (d + pi)) with d = |a| - pi/2: nothing is divided by zero

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, cos, sin, where
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,10 @@ class Sinc:
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         layer = Dense(in_dim, out_dim, SINC, self.omega)
-        return self._drawn(layer, is_first=is_first)
+        return drawn(layer, self.init, self.omega, is_first=is_first)
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(nn.Linear(in_dim, out_dim))
-
-    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
-        return sine_weights(layer, self.omega, is_first=is_first) if self.init == "sine" else layer
+        return drawn(nn.Linear(in_dim, out_dim), self.init, self.omega)
 
 
 def value(u: Any, omega: float) -> Any:

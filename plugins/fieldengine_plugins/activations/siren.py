@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -10,7 +9,7 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.ops import Dense, RealFunction, cos, sin
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn, sine_bound
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Siren:
         return self._drawn(nn.Linear(in_dim, out_dim))
 
     def _drawn(self, linear: nn.Linear, *, is_first: bool = False) -> nn.Linear:
-        sine_weights(linear, self.omega, is_first=is_first)
+        drawn(linear, "sine", self.omega, is_first=is_first)
         if self.bias == "weight":
-            bound = 1.0 / linear.in_features if is_first else math.sqrt(6.0 / linear.in_features) / self.omega
+            bound = sine_bound(linear.in_features, self.omega, is_first=is_first)
             nn.init.uniform_(linear.bias, -bound, bound)
         return linear
 

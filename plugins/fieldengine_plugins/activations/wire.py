@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.ops import ComplexDense, ComplexFunction, RealPart, cos, exp, sin
-from fieldengine_plugins.activations.initial import sine_weights
+from fieldengine_plugins.activations.initial import drawn
 
 LARGEST_EXPONENT = 80.0  # e^88 is the largest float32
 
@@ -49,17 +49,14 @@ class Wire:
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         layer = ComplexDense(in_dim, out_dim, GABOR, self.omega, self.scale, real_input=is_first)
-        wave = self._drawn(layer, is_first=is_first)
+        wave = drawn(layer, self.init, self.omega, is_first=is_first)
         if self.window == "own":
             return wave
         bell = ComplexDense(in_dim, out_dim, BELL, self.scale, real_input=is_first)
-        return Windowed(wave, self._drawn(bell, is_first=is_first))
+        return Windowed(wave, drawn(bell, self.init, self.omega, is_first=is_first))
 
     def output(self, in_dim: int, out_dim: int) -> nn.Module:
-        return self._drawn(RealPart(in_dim, out_dim))
-
-    def _drawn(self, layer: nn.Module, *, is_first: bool = False) -> nn.Module:
-        return sine_weights(layer, self.omega, is_first=is_first) if self.init == "sine" else layer
+        return drawn(RealPart(in_dim, out_dim), self.init, self.omega)
 
 
 class Windowed(nn.Module):
