@@ -10,19 +10,22 @@
     seeds: 3
     published:
       psnr: {SIREN: 38.52, FINER: 40.76}
+    milestones:
+      psnr: {reach: [30, 35], after_seconds: [60], after_steps: [250]}
     profiles:
       small: {set: {training.steps: 100}, seeds: 1}
 
 Keys are those of the scene with dots, as on the command line. An axis of the grid is a name with a block of labels,
 each a block of keys, or a key with a list of values. Paths are relative to the sweep file, or to the folder of
-`--data`.
+`--data`. Milestones are further columns of the table (`fieldengine.sweep.milestones`), and may have published numbers,
+too, under the names they have there.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -31,9 +34,10 @@ from fieldengine.document import Node, Origin
 from fieldengine.errors import SceneError, did_you_mean
 from fieldengine.registry import Registry
 from fieldengine.scene import SceneConfig, check_scene
+from fieldengine.sweep.milestones import KINDS, Milestone
 
-KEYS = ("scene", "set", "grid", "seeds", "rows", "published", "profiles")
-OF_A_PROFILE = ("set", "grid", "seeds", "rows", "published")
+OF_A_PROFILE = ("set", "grid", "seeds", "rows", "published", "milestones")
+KEYS = ("scene", *OF_A_PROFILE, "profiles")
 MOST_CELLS = 10_000
 TILE = 4096  # not the one that a trial finds fastest, which would round differently from run to run
 SEED = "seed"
@@ -63,6 +67,7 @@ class Sweep:
     axes: dict[str, list[str]]
     cells: list[Cell]
     published: dict[str, dict[str, float]] = field(default_factory=dict)
+    milestones: list[Milestone] = field(default_factory=list)
 
 
 def read_sweep(
@@ -105,7 +110,11 @@ def read_sweep(
     labels = {name: list(axis) for name, axis in axes.items()}
     rows = _rows(blocks.get("rows"), labels)
     published = _published(blocks.get("published"), root, rows, labels[rows])
-    return Sweep(path.stem, rows, labels, list(cells.values()), published)
+    milestones = list(_milestones(blocks.get("milestones"), root))
+    for cell in cells.values() if milestones else ():
+        if not cell.config.evaluation.every:
+            raise root.origin.error("needs curves of scores; set evaluation.every to some steps", "milestones")
+    return Sweep(path.stem, rows, labels, list(cells.values()), published, milestones)
 
 
 def _known(node: Node, names: tuple[str, ...], where: str) -> dict[str, Node]:
@@ -235,3 +244,13 @@ def _published(node: Node | None, root: Node, rows: str, labels: list[str]) -> d
                 continue
             found[metric][label] = float(value)
     return found
+
+
+def _milestones(node: Node | None, root: Node) -> Iterator[Milestone]:
+    for metric, block in _mapping(node, root, "milestones").items():
+        for kind, numbers in _known(block, KINDS, f"milestones.{metric}.").items():
+            plain = numbers.plain()
+            values = plain if isinstance(plain, list) else [plain]
+            if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+                raise numbers.origin.error(f"expected numbers, found {plain!r}", f"milestones.{metric}.{kind}")
+            yield from (Milestone(metric, kind, float(value)) for value in values)

@@ -12,6 +12,7 @@ from typing import Any
 
 from fieldengine.export.files import atomic
 from fieldengine.report.page import Entry, write_page
+from fieldengine.sweep.milestones import milestone_figures
 from fieldengine.sweep.plan import SEED, Sweep
 from fieldengine.sweep.state import summary_of
 from fieldengine.sweep.work import Outcome, SweepFolder
@@ -28,8 +29,8 @@ class Figure:
 
 def write_results(sweep: Sweep, folder: SweepFolder, outcomes: Sequence[Outcome]) -> None:
     """results.csv and table.md of what has ended so far."""
-    summaries = [summary_of(folder.cell(outcome.cell)) for outcome in outcomes]
-    metrics = metrics_of(summaries)
+    summaries = _summaries(sweep, folder, outcomes)
+    metrics = _columns(sweep, summaries)
     with atomic(folder.path / "results.csv") as file, file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*sweep.axes, "status", "steps", "seconds_train", *metrics, "reason"])
@@ -44,7 +45,7 @@ def write_results(sweep: Sweep, folder: SweepFolder, outcomes: Sequence[Outcome]
 
 def write_report(sweep: Sweep, folder: SweepFolder, outcomes: Sequence[Outcome]) -> None:
     """report.html of the runs that are done. Raises FieldEngineError where matplotlib is missing."""
-    summaries = [summary_of(folder.cell(outcome.cell)) for outcome in outcomes]
+    summaries = _summaries(sweep, folder, outcomes)
     done = [outcome.cell for outcome in outcomes if outcome.status == "done"]
     entries = [
         Entry(label, [folder.cell(cell) for cell in done if cell.labels[sweep.rows] == label])
@@ -54,9 +55,26 @@ def write_report(sweep: Sweep, folder: SweepFolder, outcomes: Sequence[Outcome])
     write_page(folder.path / "report.html", sweep.name, entries, found.heads, found.rows, found.notes)
 
 
+def _summaries(sweep: Sweep, folder: SweepFolder, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """What the runs say of themselves, milestones among their metrics."""
+    found = []
+    for path in (folder.cell(outcome.cell) for outcome in outcomes):
+        summary = summary_of(path)
+        if summary:
+            summary["metrics"] = summary.get("metrics", {}) | milestone_figures(path, sweep.milestones)
+        found.append(summary)
+    return found
+
+
 def metrics_of(summaries: Sequence[dict[str, Any]]) -> list[str]:
     """Every metric of the runs, in the order they report them."""
     return list(dict.fromkeys(metric for summary in summaries for metric in summary.get("metrics", {})))
+
+
+def _columns(sweep: Sweep, summaries: Sequence[dict[str, Any]]) -> list[str]:
+    """The metrics, then the milestones, also those that no run came to."""
+    heads = [head for milestone in sweep.milestones for head in milestone.heads]
+    return [*(metric for metric in metrics_of(summaries) if metric not in heads), *heads]
 
 
 @dataclass(frozen=True)
@@ -75,7 +93,7 @@ class Table:
 
 def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[str, Any]]) -> Table:
     """Means and their deviation over seeds, published numbers beside ours."""
-    metrics = metrics_of(summaries)
+    metrics = _columns(sweep, summaries)
     heads = [sweep.rows]
     for metric in metrics:
         heads += [metric, f"{metric}, published"] if metric in sweep.published else [metric]

@@ -23,7 +23,8 @@ from fieldengine.sweep.work import Outcome
 
 SWEEP = """\
 scene: {{dataset: {{type: image, path: photo.png}}, field: {{encoding: identity, width: 16}}}}
-set: {{training.steps: {steps}, training.checkpoint_every: 20, training.batch_size: full, training.lr: 1.e-3}}
+set: {{training.steps: {steps}, training.checkpoint_every: 20, training.batch_size: full, training.lr: 1.e-3,
+       evaluation.every: 5}}
 grid:
   method:
     sine: {{field.activation: siren}}
@@ -31,6 +32,8 @@ grid:
 seeds: 2
 published:
   psnr: {{sine: 40}}
+milestones:
+  psnr: {{after_steps: [10], reach: 99}}
 """
 ONE_SEED = SWEEP.replace("seeds: 2", "seeds: 1")
 
@@ -94,6 +97,8 @@ def test_a_sweep_writes_a_line_for_each_run_and_a_row_for_each_label(finished: t
     assert rows["sine"][heads.index("psnr, published")].strip() == "40"
     assert rows["plain"][heads.index("psnr, published")].strip() == ""
     assert "2 seeds" in table
+    assert rows["sine"][heads.index("psnr after 10 steps")] == rows["sine"][heads.index("psnr")]
+    assert rows["plain"][heads.index("seconds to psnr 99")].strip() == "-"
 
 
 def test_what_is_done_is_not_run_again(finished: tuple[Path, list[Outcome]]):

@@ -75,12 +75,20 @@ def test_a_scene_may_be_written_in_the_sweep(plan: Callable[..., Sweep]):
     assert [cell.config.plain["field"]["width"] for cell in sweep.cells] == [8, 16]
 
 
+def test_milestones_are_read_in_order(plan: Callable[..., Sweep]):
+    text = SWEEP + "milestones: {psnr: {reach: [25, 30], after_steps: 3}}\n"
+    milestones = plan(text.replace("field.width: 8", "field.width: 8, evaluation.every: 1")).milestones
+    heads = [head for milestone in milestones for head in milestone.heads]
+    assert heads[:3] == ["steps to psnr 25", "seconds to psnr 25", "steps to psnr 30"]
+    assert heads[-1] == "psnr after 3 steps"
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         ("scene: base.yaml\n", "", "needs the key `scene`"),
         ("scene: base.yaml", "scene: bass.yaml", "no such file"),
-        ("seeds: 2", "seed: 2", 'grid, seeds, rows, published, profiles. Did you mean "seeds"'),
+        ("seeds: 2", "seed: 2", 'grid, seeds, rows, published, milestones, profiles. Did you mean "seeds"'),
         ("seeds: 2", "seeds: [1, 1]", "a seed is there twice"),
         ("seeds: 2", "seeds: many", "expected how many seeds"),
         ("seeds: 2", "seeds: 0", "expected how many seeds"),
@@ -95,6 +103,9 @@ def test_a_scene_may_be_written_in_the_sweep(plan: Callable[..., Sweep]):
         ("psnr: {sine: 38.5}", "psnr: {sine: much}", "expected a number"),
         ("dataset.path: [", "field.activation: [", 'the axes "method" and "field.activation" both set field.act'),
         ("dataset.path: [", "field: [", 'the axes "method" and "field" both set'),
+        ("field.width: 8}", "evaluation.every: 0}\nmilestones: {psnr: {reach: 3}}", "needs curves of scores; set"),
+        ("seeds: 2", "seeds: 2\nmilestones: {psnr: {reach: soon}}", "psnr.reach: expected numbers, found 'soon'"),
+        ("seeds: 2", "seeds: 2\nmilestones: {psnr: {reached: 3}}", 'Did you mean "reach"'),
         ("seeds: 2", "seeds: 2\nrows: image", 'no axis "image". Axes: method, dataset.path, seed'),
     ],
 )  # fmt: skip
@@ -124,4 +135,7 @@ def test_an_unknown_profile_is_refused(plan: Callable[..., Sweep]):
 def test_the_papers_tables_can_be_run(path: Path, profile: str | None):
     sweep = read_sweep(path, profile)
     assert all(set(numbers) <= set(sweep.axes[sweep.rows]) for numbers in sweep.published.values())
+    heads = [head for milestone in sweep.milestones for head in milestone.heads]
+    known = {*sweep.cells[0].config.evaluation.metrics, *heads} if sweep.milestones else set(sweep.published)
+    assert profile or set(sweep.published) <= known
     assert len(sweep.cells) >= len(sweep.axes[sweep.rows])
