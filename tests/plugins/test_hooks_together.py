@@ -47,7 +47,7 @@ def test_three_kinds_of_hooks_train_together_and_resume_to_the_same_bits(kind: s
     ("pair", "message"),
     [
         ("[nint, evos]", '"nint" and "evos" each choose'),
-        ("[{type: iga, patch: 4, balanced: 3}, {type: nint, remember: true}]", '"iga" and "nint" each change'),
+        ("[{type: iga, patch: 4, balanced: 3}, {type: nint, scoring: batch}]", '"iga" and "nint" each change'),
     ],
 )
 def test_two_of_one_kind_are_refused_with_the_reason(pair: str, message: str, scene: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -41,9 +42,16 @@ SAMPLERS: list[Any] = [
     Evos(interval=8, final_interval=6, cfs=False),
     Nint(),
     Nint(schedule="paper", score_every=3, candidates=30),
-    Nint(score_every=4, remember=True, random_share=0.2),
+    Nint(score_every=4, random_share=0.2),
+    Nint(scoring="batch"),
+    Nint(scoring="batch", schedule="paper", candidates=10),
 ]
-ANY_ITEMS: list[Any] = [Uniform(), Int(candidates=60), Nint(candidates=60, random_share=0.4)]
+ANY_ITEMS: list[Any] = [
+    Uniform(),
+    Int(candidates=60),
+    Nint(candidates=60, random_share=0.4),
+    Nint(scoring="batch"),
+]
 named = lambda options: type(options).__name__  # noqa: E731
 
 
@@ -132,8 +140,6 @@ def test_errors_that_are_no_numbers_are_said_with_the_step(make: Make, options: 
 
 
 def test_options_that_cannot_work_are_refused(make: Make):
-    with pytest.raises(ValueError, match="remember holds an error of every item"):
-        Nint(remember=True, candidates=5)
     with pytest.raises(ValueError, match=r"low \(50\) is above high \(40\)"):
         Egra(low=50)
     fit = make(kind="mesh")
@@ -212,16 +218,44 @@ def test_the_kernels_share_is_the_papers_or_the_codes():
     assert [c for c in range(1, 200) if kernel_share(Nint(), c - 1)[1]] == [1, 10, 20, 30, 40, 50]
 
 
-def test_errors_are_looked_up_as_seldom_as_asked_and_heard_from_the_training(make: Make, chosen_in: Chosen):
-    fit, asked = make(Nint(score_every=4, remember=True)), []
+def test_errors_are_looked_up_as_seldom_as_asked(make: Make, chosen_in: Chosen):
+    fit, asked = make(Nint(score_every=4)), []
     sampler: Any = fit.sampler
     for step in range(8):
         before = sampler.errors.clone()
-        (found,) = chosen_in(fit, range(step, step + 1))
-        others = ~torch.isin(torch.arange(N), found)
-        asked.append(len(before) == 0 or not torch.equal(before[others], sampler.errors[others]))
-        assert step == 0 or not torch.equal(before[found], sampler.errors[found])
+        chosen_in(fit, range(step, step + 1))
+        asked.append(not torch.equal(before, sampler.errors))
+    # the kernel is looked at in the first call and the tenth
     assert asked == [True, False, False, False] * 2
+
+
+def test_scored_by_its_batch_an_item_weighs_as_its_error_does_in_means_of_the_step_before(make: Make):
+    fit = make(Nint(scoring="batch", emphasis=1.2, random_share=1.0))
+    sampler: Any = fit.sampler
+    training_step(fit, 0)
+    mean = float(sampler.errors.mean())
+    items = sampler.select(1, N, Residuals(fit))
+    batch = fit.dataset.batch(items, fit.context.generator)
+    values = fit.renderer.render(fit.field, batch.items, background=batch.background, generator=None)
+    errors = (values.values - batch.targets).abs().sum(dim=-1).detach()
+    sampler.prepare(1, fit.field, batch)
+    tiles = (dataclasses.replace(values, values=part) for part in (values.values[:5], values.values[5:]))
+    got = torch.cat([sampler.adjust(torch.ones_like(tile.values), batch.items, tile) for tile in tiles])
+    assert torch.allclose(got, (errors / mean).clamp(max=1.2)[:, None].expand_as(got))
+    assert torch.equal(sampler.errors, errors)
+    assert len(got.unique()) > 5
+    assert bool((got == torch.tensor(1.2)).any())
+
+
+def test_scored_by_its_batch_the_kernels_choice_is_that_of_its_candidates(make: Make):
+    fit = make(Nint(scoring="batch", candidates=N, schedule="paper", random_share=0.5, fraction=0.5))
+    n_guided = int(0.5 * (N // 2))
+    everything = torch.arange(N)
+    oracle = Residuals(fit)
+    change = oracle.tangent(everything, oracle.residuals(everything)).norm(dim=-1)
+    found = fit.sampler.select(0, N, oracle)
+    assert set(found[:n_guided].tolist()) == worst(change, n_guided)
+    assert len(found.unique()) == N // 2
 
 
 def test_int_takes_the_worst_and_looks_ever_more_seldom(make: Make, chosen_in: Chosen):

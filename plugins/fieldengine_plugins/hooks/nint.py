@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
-from fieldengine.api import Domain, ErrorOracle, Items, Rendered, RunContext
+from fieldengine.api import Batch, Domain, ErrorOracle, Items, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import (
     Growth,
     Listener,
@@ -22,6 +22,7 @@ from fieldengine_plugins.hooks.batches import (
     pool_of,
     refuse_to_score_all,
 )
+from fieldengine_plugins.hooks.rounds import Rounds
 
 LEAST_SHARE = 1e-3  # below which the published code looks at the kernel no more
 
@@ -48,6 +49,13 @@ class Nint:
     On data with very many items, rays or points, set `candidates`: scores and errors are then those of a random pool,
     K of the pool alone. The even part still comes from all items, and so does what a small pool lacks.
 
+    `scoring: batch` is ours, and costs nothing but the looks at the kernel. The look-up of all errors costs more time
+    than it gains: uniform draws of as many items are further after the same seconds. So nothing is looked up. The even
+    part and the part of errors become one: items come in rounds, each once a round, every batch spread evenly; and an
+    item is weighed with its own error, its cotangent times sum over channels of |r| over their mean of the step before,
+    at most `emphasis`. That is what a choice by errors is on average, with less chance in it. The kernel is looked at
+    on `candidates` items, those of one batch if that is null. Takes the place of a gradient transform.
+
     Scene: `training: {batch_size: full, hooks: [{type: nint, fraction: 0.2}]}`
     """
 
@@ -55,8 +63,10 @@ class Nint:
     """share of training.batch_size that a step takes"""
     growth: Growth = "constant"
     """how the share grows from there to 1 over the training"""
+    scoring: Literal["all", "batch"] = "all"
+    """all: the worst of all items, or of the candidates, are taken, as published; batch: items weigh by their errors"""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """share of the batch that is drawn evenly, xi"""
+    """share of the batch that is drawn evenly, xi; with scoring: batch all that the kernel does not choose"""
     decay: Annotated[float, Field(ge=0)] = 1.0
     """how fast the kernel's share falls, lambda"""
     interval: Annotated[int, Field(ge=1)] = 10
@@ -64,20 +74,17 @@ class Nint:
     schedule: Literal["code", "paper"] = "code"
     """how the kernel's share falls, see above"""
     score_every: Annotated[int, Field(ge=1)] = 1
-    """look errors up this often; 1 renders all before each step, five eighths of the work at fraction 0.2"""
+    """scoring: all; look errors up this often; 1 renders all before each step, the larger part of the work"""
     candidates: Annotated[int, Field(ge=1)] | None = None
     """score this many random items, drawn anew at each look-up; null is all: exact, slow where there are many"""
-    remember: bool = False
-    """between look-ups take errors of trained items from the training itself; free, but takes a transform's place"""
+    emphasis: Annotated[float, Field(ge=1)] = 4.0
+    """scoring: batch; how many times the mean an item weighs at most; 1 weighs down those below the mean alone"""
 
-    def __post_init__(self) -> None:
-        if self.remember and self.candidates is not None:
-            raise ValueError("remember holds an error of every item, so it cannot be used with candidates")
-
-    def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> NintSampler:
+    def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> NintSampler | NintWeights:
+        if self.scoring == "batch":
+            return NintWeights(self, domain, n_items, steps, context)
         refuse_to_score_all(domain, n_items, self.candidates, "nint")
-        kind = RememberingNintSampler if self.remember else NintSampler
-        return kind(self, n_items, steps, context)
+        return NintSampler(self, n_items, steps, context)
 
 
 class NintSampler:
@@ -102,10 +109,9 @@ class NintSampler:
             residuals = finite(scores.residuals(items), "nint", step)
             self.errors = residuals.abs().sum(dim=-1)
             if due:
-                change = finite(scores.tangent(items, residuals), "nint", step).norm(dim=-1)
-                self.guided = items[change.topk(min(n_guided, len(items))).indices]
-        guided = self.guided[:n_guided]
-        chosen = torch.cat([guided, self._worst(n_worst, guided)])
+                self.guided = guided(items, residuals, n_guided, step, scores)
+        chosen = self.guided[:n_guided]
+        chosen = torch.cat([chosen, self._worst(n_worst, chosen)])
         return torch.cat([chosen, draw(self.n_items, k - len(chosen), generator, device, taken=chosen)])
 
     def _scored_next(self) -> Tensor:
@@ -134,15 +140,56 @@ class NintSampler:
         self.pool = state["pool"].to(device) if "pool" in state else None
 
 
-class RememberingNintSampler(Listener, NintSampler):
-    """Hears the errors of the items of each step while they are trained on."""
+class NintWeights(Listener):
+    """Items in rounds, weighed by their errors. Holds the errors (k,) of the last step and what the kernel chose."""
+
+    def __init__(self, options: Nint, domain: Domain, n_items: int, steps: int, context: RunContext):
+        self.options, self.n_items, self.steps, self.context = options, n_items, steps, context
+        self.rounds = Rounds(domain, n_items, context)
+        self.errors = torch.empty(0, device=context.device)
+        self.guided = torch.empty(0, dtype=torch.int64, device=context.device)
+
+    def select(self, step: int, n: int, scores: ErrorOracle) -> Tensor:
+        options, generator, device = self.options, self.context.generator, self.context.device
+        k = batch_count(n, options.fraction, options.growth, step, self.steps)
+        if k == self.n_items:
+            return everything(k, device)
+        share, due = kernel_share(options, step)
+        n_guided = int(share * k)
+        if due and n_guided:
+            items = pool_of(self.n_items, options.candidates or k, generator, device)
+            residuals = finite(scores.residuals(items), "nint", step)
+            self.guided = guided(items, residuals, n_guided, step, scores)
+        chosen = self.guided[:n_guided]
+        return torch.cat([chosen, self.rounds.take(k - len(chosen), without=chosen)])
+
+    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
+        # of the step before: errors change little in one step, and tiles need not wait for each other
+        self.mean = float(finite(self.errors, "nint", step).mean()) if len(self.errors) else 0.0
+        self.errors = torch.zeros(len(batch), device=self.context.device)
+        return super().prepare(step, field, batch)
 
     def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
         rows = self.rows(cotangent)
-        errors = (rendered.values.detach() - self.batch.targets[rows]).abs().sum(dim=-1)
-        if len(self.errors):
-            self.errors[self.batch.indices[rows]] = errors.to(self.errors)
-        return cotangent
+        errors = (rendered.values.detach().float() - self.batch.targets[rows]).abs().sum(dim=-1)
+        self.errors[rows] = errors
+        if self.mean == 0.0:  # the first step, or nothing left to learn
+            return cotangent
+        return cotangent * (errors / self.mean).clamp(max=self.options.emphasis)[:, None]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"errors": self.errors, "guided": self.guided, "rounds": self.rounds.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        device = self.context.device
+        self.errors, self.guided = state["errors"].to(device), state["guided"].to(device)
+        self.rounds.load_state_dict(state["rounds"])
+
+
+def guided(items: Tensor, residuals: Tensor, n: int, step: int, scores: ErrorOracle) -> Tensor:
+    """The n of these items (p,) with residuals (p, c) whose values a step on all of them would change most."""
+    change = finite(scores.tangent(items, residuals), "nint", step).norm(dim=-1)
+    return items[change.topk(min(n, len(items))).indices]
 
 
 def kernel_share(options: Nint, step: int) -> tuple[float, bool]:

@@ -1,0 +1,78 @@
+"""All items in turn, any few in a row spread evenly over all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fieldengine.api import Domain, RunContext
+
+MOST = 1 << 20  # items whose order is kept
+# frac(i g) for whole i is the most even of all sequences where g is the golden ratio; R2 is the like of it in a plane
+# (Roberts 2018, The Unreasonable Effectiveness of Quasirandom Sequences)
+ALONG, ACROSS, DOWN = 0.6180339887498949, 0.7548776662466927, 0.5698402909980532
+
+
+class Rounds:
+    """Items in rounds: each once a round, from a place that chance chooses.
+
+    Neighbours pull at a field alike, so that of evenly spread items each speaks for those around it, and of the next
+    few batches, which a momentum averages, together for all: with less noise than as many drawn independently. The
+    pixels of a picture are spread over its plane, others along their numbers. Of very many items each has its turn in
+    one of several rounds.
+    """
+
+    def __init__(self, domain: Domain, n_items: int, context: RunContext):
+        self.picture, self.n_items, self.context = domain.picture(n_items), n_items, context
+        self.stride = -(-n_items // MOST)
+        self.phase = self.stride - 1  # items phase, phase + stride, ... are those of a round
+        self.mirrored, self.start, self.place = False, 0, 0
+        self._orders: dict[tuple[bool, int], Tensor] = {}
+        self._begin()
+
+    def take(self, n: int, without: Tensor) -> Tensor:
+        """The next n items (n,) that are not among those `without`, which are distinct; n is no more than are left."""
+        found = without
+        while len(found) < n + len(without):
+            order = self._order()
+            if self.place == len(order):
+                self._begin()
+                continue
+            wanted = n + len(without) - len(found)
+            # few are left out, so it is looked at little more than is taken
+            next_ones = order[self.place : self.place + wanted]
+            self.place += len(next_ones)
+            found = torch.cat([found, next_ones[~torch.isin(next_ones, found)]])
+        return found[len(without) :]
+
+    def _begin(self) -> None:
+        generator = self.context.generator
+        self.phase, self.place = (self.phase + 1) % self.stride, 0
+        self.mirrored = bool(torch.randint(2, (), generator=generator))
+        self.start = int(torch.randint(self._length(), (), generator=generator))
+
+    def _length(self) -> int:
+        return -(-(self.n_items - self.phase) // self.stride)
+
+    def _order(self) -> Tensor:
+        """The items of this round (m,), from its start on."""
+        key = self.mirrored, self._length()
+        if key not in self._orders:
+            numbers = torch.arange(self._length(), dtype=torch.float64)
+            if self.picture is not None and self.stride == 1:
+                width = self.picture[1]
+                sign = -1.0 if self.mirrored else 1.0
+                numbers = sign * ACROSS * (numbers % width) + DOWN * torch.div(numbers, width, rounding_mode="floor")
+            else:
+                numbers = ALONG * numbers
+            self._orders[key] = (numbers - numbers.floor()).argsort(stable=True).to(self.context.device)
+        return self._orders[key].roll(-self.start) * self.stride + self.phase
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"phase": self.phase, "mirrored": self.mirrored, "start": self.start, "place": self.place}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.phase, self.mirrored = int(state["phase"]), bool(state["mirrored"])
+        self.start, self.place = int(state["start"]), int(state["place"])
