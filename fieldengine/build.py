@@ -110,7 +110,7 @@ def build_trained(
 
 
 def rebuild(
-    recipe: Mapping[str, Any], domain: Domain, device: torch.device, registry: Registry, source: Path
+    recipe: Mapping[str, Any], domain: Domain, device: torch.device, registry: Registry, source: Path, seed: int = 0
 ) -> TrainedField:
     """A field and its renderer from plain options, as in checkpoints and field files; tensors are loaded later."""
     reading = Reading(registry)
@@ -119,7 +119,7 @@ def rebuild(
     renderer_options, plain_renderer = parse_plugin(
         "renderers", from_python(recipe["renderer"], origin), "renderer", reading
     )
-    context = RunContext(device, torch.Generator().manual_seed(0), 0)
+    context = RunContext(device, torch.Generator().manual_seed(seed), seed)
     plain = {"field": plain_field, "renderer": plain_renderer}
     return build_trained(field_options, renderer_options, domain, context, plain, reading.used)
 

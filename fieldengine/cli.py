@@ -132,6 +132,19 @@ def report(
     out_console.print(str(out), soft_wrap=True, highlight=False)
 
 
+@app.command()
+def analyze(
+    run: RunArgument,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("analysis.html"),
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Show on one HTML page how a field learns: its tangent kernel and its spectral error at every checkpoint."""
+    from fieldengine.report.kernel import write_analysis
+
+    write_analysis(run, out, device.value)
+    out_console.print(str(out), soft_wrap=True, highlight=False)
+
+
 @app.command("eval")
 def evaluate(
     run: RunArgument,

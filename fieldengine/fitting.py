@@ -144,7 +144,8 @@ def _run(
     config: SceneConfig, fit: Fit, trained: TrainedField, progress: Progress, record: _Record
 ) -> tuple[str, dict[str, float]]:
     bar = TrainingBar(record.console, config.training.steps, record.quiet)
-    watcher = _Watcher(record.folder, bar, trained)
+    keep = config.training.keep_checkpoints
+    watcher = _Watcher(record.folder, bar, trained, None if keep == "all" else keep)
     splits, most, names = config.evaluation.splits, config.evaluation.max_views, config.evaluation.metrics
 
     def scored() -> dict[str, float]:
@@ -204,6 +205,7 @@ class _Watcher:
     folder: RunFolder
     bar: TrainingBar
     trained: TrainedField
+    keep: int | None
 
     def stepped(self, step: int, loss: float, psnr: float, seconds: float) -> None:
         self.bar.stepped(step, loss, psnr, seconds)
@@ -212,7 +214,7 @@ class _Watcher:
         self.folder.log(line)
 
     def checkpoint(self, step: int, state: dict[str, Any]) -> None:
-        self.folder.save_checkpoint(step, self.trained, state)
+        self.folder.save_checkpoint(step, self.trained, state, self.keep)
 
 
 def _headline(folder: RunFolder, trained: TrainedField, n_items: int, device: torch.device, step: int) -> str:

@@ -41,6 +41,7 @@ FREE_ON_RESUME = (
     "training.max_seconds",
     "training.log_every",
     "training.checkpoint_every",
+    "training.keep_checkpoints",
     "evaluation",
 )
 FORMAT = 1
@@ -108,9 +109,18 @@ class RunFolder:
             raise RunError(self.path, f"{what}. Train first: fieldengine train SCENE --out {self.path}")
         return found[-1]
 
-    def load_checkpoint(self) -> dict[str, Any]:
-        """The last checkpoint. Raises RunError where there is none, or none that this version reads."""
+    def steps(self) -> list[int]:
+        """Those that have a checkpoint. Raises RunError where there is none."""
+        self.last_checkpoint()
+        return [int(path.name.removeprefix("step_")) for path in checkpoint.list_checkpoints(self.checkpoints)]
+
+    def load_checkpoint(self, step: int | None = None) -> dict[str, Any]:
+        """That of a step, or the last. Raises RunError where there is none, or none that this version reads."""
         path = self.last_checkpoint()
+        if step is not None and step not in self.steps():
+            there = ", ".join(map(str, self.steps()))
+            raise RunError(self.path, f"has no checkpoint of step {step}. Steps: {there}")
+        path = path if step is None else path.with_name(f"step_{step:08d}")
         found = checkpoint.load(path)
         if "format" not in found:
             raise RunError(path, "is damaged: it has no format")
@@ -180,14 +190,16 @@ class RunFolder:
             raise RunError(path, "is not the summary of a run")
         return found
 
-    def save_checkpoint(self, step: int, trained: TrainedField, training: Mapping[str, Any]) -> None:
+    def save_checkpoint(
+        self, step: int, trained: TrainedField, training: Mapping[str, Any], keep: int | None = checkpoint.KEEP
+    ) -> None:
         state = {
             "format": FORMAT,
             "recipe": trained.recipe,
             "domain": domains.describe(trained.domain),
             "training": training,
         }
-        checkpoint.save(self.checkpoints, step, state)
+        checkpoint.save(self.checkpoints, step, state, keep)
 
 
 @dataclass
@@ -274,8 +286,13 @@ class Run:
         return matrix_products("float32", self.domain.aabb.lower.device)
 
 
-def load(path: str | Path, device: str = "auto") -> Run:
+def load(path: str | Path, device: str = "auto", step: int | None = None) -> Run:
     """Open a run folder or a field file (.safetensors). Neither needs the scene's data.
+
+    Args:
+        path: of either.
+        device: auto, cpu or cuda.
+        step: of a run folder, whose checkpoint is opened; 0 is the field before it was trained, None the last.
 
     Raises RunError for what is missing, damaged, or does not fit.
     """
@@ -294,7 +311,10 @@ def load(path: str | Path, device: str = "auto") -> Run:
         raise RunError(path, "no such run folder or field file")
     folder = RunFolder(path)
     last = folder.last_checkpoint()
-    found = folder.load_checkpoint()
+    found = folder.load_checkpoint(step or None)
+    if step == 0:
+        seed = folder.read_scene(Registry()).training.seed
+        return Run(path, _restored(found, last, chosen, seed))
     trained = _restored(found, last, chosen)
     try:
         training = found["training"]
@@ -308,10 +328,10 @@ def load(path: str | Path, device: str = "auto") -> Run:
     return Run(path, trained, summary)
 
 
-def _restored(header: Mapping[str, Any], source: Path, device: torch.device) -> TrainedField:
+def _restored(header: Mapping[str, Any], source: Path, device: torch.device, seed: int = 0) -> TrainedField:
     try:
         domain = domains.restore(header["domain"], device)
-        trained = rebuild(header["recipe"], domain, device, Registry(), source)
+        trained = rebuild(header["recipe"], domain, device, Registry(), source, seed)
     except (KeyError, TypeError, AttributeError, ValueError) as reason:
         raise RunError(source, f"is damaged: its description of the field cannot be read ({reason})") from reason
     trained.recipe["metrics"] = header["recipe"].get("metrics", {})

@@ -75,6 +75,8 @@ class Training:
     """steps between lines of metrics.jsonl"""
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
     """steps between checkpoints; the last step always gets one"""
+    keep_checkpoints: Annotated[int, Field(ge=1)] | Literal["all"] = 2
+    """how many stay, the newest; `fieldengine analyze` looks at those that are there"""
     hooks: tuple[Annotated[Any, Slot("hooks")], ...] = ()
     """plugins that choose batches, change gradients or add penalties"""
 

@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 import fieldengine
 from fieldengine.cli import app
 from fieldengine.errors import FieldEngineError, RunError
+from fieldengine.ntk import gram
+from fieldengine.report import kernel
 from fieldengine.report.command import write_report
 from fieldengine.report.page import Seen, learning_curve
 from fieldengine.report.plots import plot, save
@@ -121,3 +123,93 @@ def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.M
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(FieldEngineError, match=r"pip install 'fieldengine\[report\]'"):
         plot({"a": ([1.0], [2.0])}, x="x", y="y")
+
+
+# ------------------------------------------------------------------------------------------------ the tangent kernel
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short training of a small picture that keeps every checkpoint."""
+    import imageio.v3 as iio
+    import numpy as np
+
+    folder = tmp_path_factory.mktemp("followed")
+    iio.imwrite(folder / "photo.png", np.random.default_rng(0).integers(0, 255, (20, 44, 3), dtype=np.uint8))
+    scene = folder / "scene.yaml"
+    scene.write_text(
+        "dataset: {type: image, path: photo.png}\n"
+        "field: {encoding: identity, activation: siren, width: 8}\n"
+        "training: {steps: 6, batch_size: full, checkpoint_every: 2, keep_checkpoints: all}\nevaluation: {every: 0}\n"
+    )
+    fieldengine.train(scene, out=folder / "run")
+    return folder / "run"
+
+
+def test_an_analysis_shows_the_kernel_before_training_and_at_each_checkpoint(followed: Path, tmp_path: Path):
+    out = tmp_path / "page.html"
+    result = CliRunner().invoke(app, ["analyze", str(followed), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    found = Tags(out.read_text())
+    assert found.tags.count("svg") == 2
+    assert found.tags.count("img") == 4 * 4
+    for step in (0, 2, 4, 6):
+        assert f"step {step}" in found.text
+
+
+def test_the_rows_and_eigenvalues_are_those_of_the_jacobian(followed: Path):
+    run = fieldengine.load(followed)
+    sensor, field = run.domain.sensor, run.field
+    assert sensor is not None
+    found = kernel.analysis(run, 6, None)
+    assert found.error is None
+
+    def jacobian(pixels: torch.Tensor) -> torch.Tensor:
+        values = field.values(sensor.items(pixels).positions).mean(dim=-1)
+        rows = [torch.autograd.grad(v, list(field.parameters()), retain_graph=True) for v in values]
+        return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+
+    everything = jacobian(torch.arange(20 * 44))
+    for (row, column), part in zip(kernel.places(sensor), found.rows, strict=True):
+        own = (everything @ everything[row * 44 + column]).view(20, 44)
+        wanted = own[max(0, row - 16) : row + 17, max(0, column - 16) : column + 17]
+        assert torch.allclose(part, wanted, rtol=1e-3, atol=1e-5 * float(own.max()))
+    points = kernel.spread(run.domain)
+    values = kernel.values_of(field, run.domain)
+    whole = gram(field, values, points)
+    assert torch.allclose(found.eigenvalues.sum(), whole.trace(), rtol=1e-4)
+    assert len(points) == 256
+    share = found.eigenvalues / found.eigenvalues.sum()
+    assert share[: found.n_learnt].sum() >= 0.99 > share[: found.n_learnt - 1].sum()
+
+
+def test_before_training_the_field_is_the_one_that_the_seed_makes(followed: Path):
+    first, again, last = (fieldengine.load(followed, step=step) for step in (0, 0, 6))
+    one, other, trained = (torch.nn.utils.parameters_to_vector(run.field.parameters()) for run in (first, again, last))
+    assert torch.equal(one, other)
+    assert not torch.equal(one, trained)
+    fresh = fieldengine.train(followed / "scene.yaml", {"training.max_seconds": 1e-9}, out=followed.parent / "fresh")
+    assert fresh.summary["steps"] == 1
+    moved = (torch.nn.utils.parameters_to_vector(fresh.field.parameters()) - one).detach()
+    assert float(moved.abs().max()) <= 1.01e-2  # one step of Adam moves no weight by more than its rate
+
+
+def test_data_without_pictures_get_the_spectrum_alone(tmp_path: Path):
+    trimesh.creation.box().export(tmp_path / "box.ply")
+    (tmp_path / "scene.yaml").write_text(
+        "dataset: {type: mesh, path: box.ply}\nfield: {encoding: identity, width: 8}\n"
+        "training: {steps: 2, batch_size: 64}\nevaluation: {every: 0}\n"
+    )
+    fieldengine.train(tmp_path / "scene.yaml", out=tmp_path / "run")
+    kernel.write_analysis(tmp_path / "run", tmp_path / "page.html")
+    found = Tags((tmp_path / "page.html").read_text())
+    assert (found.tags.count("svg"), found.tags.count("img")) == (1, 0)
+
+
+def test_what_cannot_be_analysed_is_said(followed: Path, tmp_path: Path):
+    with pytest.raises(FieldEngineError, match=r"ends in \.html"):
+        kernel.write_analysis(followed, tmp_path / "page.png")
+    with pytest.raises(RunError, match="is no run folder"):
+        kernel.write_analysis(tmp_path / "field.safetensors", tmp_path / "page.html")
+    with pytest.raises(RunError, match=r"has no checkpoint of step 3\. Steps: 2, 4, 6"):
+        fieldengine.load(followed, step=3)

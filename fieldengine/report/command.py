@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fieldengine.errors import FieldEngineError
+from fieldengine.report.html import refuse_other_endings
 from fieldengine.report.page import Entry, write_page
 from fieldengine.run import RunFolder
 
@@ -15,8 +15,7 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
 
     Raises FieldEngineError where `out` is no .html file or matplotlib is missing, RunError for what is no run.
     """
-    if out.suffix != ".html":
-        raise FieldEngineError(f"{out}: a report ends in .html")
+    refuse_other_endings(out)
     for run in runs:
         RunFolder(run).last_checkpoint()
     summaries = [RunFolder(run).read_summary() for run in runs]

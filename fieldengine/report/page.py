@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
-from string import Template
 from typing import TYPE_CHECKING
 
-import imageio.v3 as iio
 import torch
 from torch import Tensor
 
-from fieldengine.export.files import atomic
 from fieldengine.rendering.picture import render_picture
+from fieldengine.report.html import figure, image, save_page, table
 from fieldengine.report.plots import Curve, plot, svg
 from fieldengine.run import load
 from fieldengine.training.picture_scores import spectral_error
@@ -25,20 +22,6 @@ from fieldengine.training.picture_scores import spectral_error
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PAGE = Template("""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>$title</title>
-<style>
-  body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-  table { border-collapse: collapse } td, th { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
-  td:first-child, th:first-child { text-align: left } svg { max-width: 100%; height: auto }
-  .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.2rem }
-  figure { margin: 0 } figcaption { font-weight: 600 } .pair { display: flex; gap: 4px }
-  .pair img { width: 50%; image-rendering: pixelated } p, .note { color: #555 }
-</style>
-<h1>$title</h1>
-$body
-</html>
-""")
 FAINTEST_WHITE = 0.02  # error that is drawn white at the least, so that what nobody sees stays black
 
 
@@ -76,11 +59,11 @@ def write_page(
 
     Raises FieldEngineError where matplotlib is missing, RunError where a run cannot be opened.
     """
-    body = [_table(heads, rows), *(f'<p class="note">{html.escape(note)}</p>' for note in notes)]
+    body = [table(heads, rows), *(f'<p class="note">{html.escape(note)}</p>' for note in notes)]
     learning = {entry.label: curve for entry in entries if (curve := learning_curve(entry.runs))}
     if learning:
-        figure = plot(learning, x="step", y="PSNR of the step's items, dB")
-        body += ["<h2>Learning</h2>", svg(figure)]
+        curves = plot(learning, x="step", y="PSNR of the step's items, dB")
+        body += ["<h2>Learning</h2>", svg(curves)]
     seen = {entry.label: picture for entry in entries if entry.runs and (picture := _seen(entry.runs[0]))}
     if seen:
         body += ["<h2>Pictures and errors</h2>", _pictures(seen)]
@@ -89,8 +72,7 @@ def write_page(
             "<p>|F[f] - F[f_theta]| / |F[f]| by ring of frequency: 0 is exact, 1 as good as nothing there.</p>",
             svg(_spectra(seen)),
         ]
-    with atomic(out) as file:
-        file.write_text(PAGE.substitute(title=html.escape(title), body="\n".join(body)), encoding="utf-8")
+    save_page(out, title, body)
 
 
 def learning_curve(runs: Sequence[Path]) -> Curve | None:
@@ -117,13 +99,6 @@ def _seen(path: Path) -> Seen | None:
     return Seen(picture.values, view.target.cpu().view(picture.values.shape), view.name)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    return "<table>" + line(heads, "th") + "".join(line(row, "td") for row in rows) + "</table>"
-
-
 def _pictures(seen: dict[str, Seen]) -> str:
     """The targets, then each picture beside its error, all errors on one scale."""
     # that of the middle picture: the worst one's scale would leave all others black
@@ -133,22 +108,11 @@ def _pictures(seen: dict[str, Seen]) -> str:
     for label, picture in seen.items():
         if not any(torch.equal(picture.target, target) for target in targets):
             targets.append(picture.target)
-            figures.append(_figure(f"target: {picture.name}", [_image(picture.target)]))
+            figures.append(figure(f"target: {picture.name}", [image(picture.target)]))
         error = (picture.error / white).clamp(0, 1)[..., None]
-        figures.append(_figure(label, [_image(picture.values), _image(error)]))
+        figures.append(figure(label, [image(picture.values), image(error)]))
     scale = f"<p>Beside each picture its absolute error, black for none, white from {white:.2g} on.</p>"
     return scale + f'<div class="pictures">{"".join(figures)}</div>'
-
-
-def _figure(caption: str, images: Sequence[str]) -> str:
-    return f'<figure><figcaption>{html.escape(caption)}</figcaption><div class="pair">{"".join(images)}</div></figure>'
-
-
-def _image(values: Tensor) -> str:
-    """(h, w, c) in [0, 1] as an <img> that holds its own bytes."""
-    pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-    data = iio.imwrite("<bytes>", pixels[..., 0] if pixels.shape[-1] == 1 else pixels, extension=".png")
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
 
 
 def _spectra(seen: dict[str, Seen]) -> Figure:

@@ -20,12 +20,15 @@ from torch import Tensor, nn
 
 from fieldengine.errors import RunError
 
-KEEP = 2
+KEEP = 2  # the one before stays readable if the last is damaged
 TENSOR = "$tensor"
 
 
-def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
-    """Write `state`, a tree of dicts, lists, tensors and JSON scalars, as a step's checkpoint; old ones are removed."""
+def save(folder: Path, step: int, state: Mapping[str, Any], keep: int | None = KEEP) -> Path:
+    """Write `state`, a tree of dicts, lists, tensors and JSON scalars, as a step's checkpoint.
+
+    Of all that are then there the newest `keep` stay; None keeps all.
+    """
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, "", tensors)
     final = folder / f"step_{step:08d}"
@@ -46,7 +49,7 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
         shutil.rmtree(aside, ignore_errors=True)
     except (OSError, SafetensorError) as reason:
         raise RunError(final, f"cannot be written: {getattr(reason, 'strerror', None) or reason}") from reason
-    for old in list_checkpoints(folder)[:-KEEP]:
+    for old in list_checkpoints(folder)[:-keep] if keep else ():
         shutil.rmtree(old, ignore_errors=True)
     return final
 

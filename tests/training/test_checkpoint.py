@@ -139,6 +139,13 @@ def test_the_newest_are_kept_in_order_of_steps_and_older_ones_removed(tmp_path: 
     assert len(found) == checkpoint.KEEP
 
 
+def test_as_many_as_asked_are_kept_or_all(tmp_path: Path):
+    for step in range(5):
+        checkpoint.save(tmp_path, step, {"step": step}, keep=None if step < 4 else 3)
+        kept = [path.name for path in checkpoint.list_checkpoints(tmp_path)]
+        assert kept == [f"step_{n:08d}" for n in range(step + 1)][-3 if step == 4 else 0 :]
+
+
 def test_a_folder_that_is_not_there_holds_no_checkpoints(tmp_path: Path):
     assert checkpoint.list_checkpoints(tmp_path / "nowhere") == []
 
