@@ -17,7 +17,10 @@ from fieldengine.errors import FieldEngineError
 from fieldengine.scene import read_scene
 from fieldengine.training.step import Fit, training_step
 from fieldengine.types import RunContext
-from fieldengine_plugins.hooks.iga import Iga, PictureGroups, changed, heaviest_samples, z_order
+from fieldengine_plugins.hooks.balancing import changed
+from fieldengine_plugins.hooks.iga import Iga
+from fieldengine_plugins.hooks.patches import PictureGroups
+from fieldengine_plugins.hooks.runs import heaviest_samples, look_of, z_order
 
 MakeFit = Callable[..., Fit]
 
@@ -213,6 +216,55 @@ def test_neighbours_on_the_curve_are_neighbours_in_space():
     runs = points[z_order(points).argsort()].view(64, 64, 3)
     spread = (runs - runs.mean(dim=1, keepdim=True)).norm(dim=-1).mean()
     assert spread < 0.45  # a cube of a 64th of the volume has 0.24, points drawn at random 0.96
+
+
+@pytest.mark.parametrize("which", ["centre", "residual"])
+def test_each_place_of_all_groups_of_neighbouring_rays_is_multiplied_by_s(tmp_path: Path, which: str):
+    (tmp_path / "scene.yaml").write_text(
+        "dataset: {type: procedural, views: 2, size: 16}\n"
+        "field: {encoding: {type: frequency, n_frequencies: 3}, activation: siren, width: 16}\n"
+        f"training: {{batch_size: 200, hooks: [{{type: iga, balanced: 2, patch: 2, representative: {which}}}]}}\n"
+    )
+    scene = read_scene(tmp_path / "scene.yaml", [])
+    context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
+    fit, trained = build_fit(scene, build_dataset(scene, context), context)
+    hook, field = fit.transform, trained.field
+    assert hook is not None
+    batch = fit.dataset.batch(torch.arange(60, 260), context.generator)
+    hook.prepare(0, field, batch)
+    rendered = fit.renderer.render(field, batch.items, background=batch.background, generator=context.generator)
+    g = torch.randn(200, 3, generator=context.generator)
+    out = hook.adjust(g, batch.items, rendered)
+    heaviest = heaviest_samples(rendered, 200)
+    seen = [ray for ray in range(200) if heaviest[ray] >= 0]
+    middles = rendered.samples.midpoints(batch.items)[heaviest[seen]].detach()
+    order = z_order(fit.dataset.domain.aabb.to_unit(middles)).argsort().tolist()
+    groups = [[seen[i] for i in order[k : k + 4]] for k in range(0, len(seen) // 4 * 4, 4)]
+    chosen = [
+        group[2] if which == "centre" else max(group, key=lambda ray: float(g[ray].abs().sum())) for group in groups
+    ]
+    samples = heaviest[chosen]
+    look = look_of(field, batch.items.viewdirs[chosen], (rendered.samples.t_ends - rendered.samples.t_starts)[samples])
+    values = look(rendered.samples.midpoints(batch.items)[samples].detach()).sum(dim=-1) / 2
+    rows = [
+        torch.autograd.grad(v, list(field.parameters()), retain_graph=True, materialize_grads=True, allow_unused=True)
+        for v in values
+    ]
+    jacobian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+    eigenvalues, vectors = torch.linalg.eigh((jacobian @ jacobian.T).double())
+    s = torch.eye(len(groups), dtype=torch.float64)
+    for i in (-1, -2):
+        s -= (1 - eigenvalues[-3] / eigenvalues[i]) * torch.outer(vectors[:, i], vectors[:, i])
+    wanted = g.clone()
+    for place in range(4):
+        rays = [group[place] for group in groups]
+        wanted[rays] = (s @ g[rays].double()).float()
+    assert len(groups) > 10
+    assert torch.allclose(out, wanted, atol=1e-3)
+    assert not torch.allclose(out, g, atol=1e-2)
+    untouched = sorted(set(range(200)) - {ray for group in groups for ray in group})
+    assert untouched
+    assert torch.equal(out[untouched], g[untouched])
 
 
 @pytest.mark.parametrize("kind", ["mesh", "rays"])

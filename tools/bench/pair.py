@@ -52,8 +52,8 @@ def compare(number: int, question: Question) -> dict[str, Any]:
     for worker in (theirs, ours):
         _ask(worker, "step")
     pairs = [(_ask(theirs, "step")["seconds"], _ask(ours, "step")["seconds"]) for _ in range(PAIRS)]
-    roofline = _ask(ours, ROOFLINE)
     peaks = [_ask(worker, "memory")["mb"] for worker in (theirs, ours)]
+    roofline = _ask(ours, ROOFLINE)  # whose own memory is not counted
     for worker in (theirs, ours):
         worker.kill()
         worker.wait()

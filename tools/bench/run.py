@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).resolve().parent
-QUESTIONS = ["hash_grid", "march", "full_batch_step", "quality", "ntk_gram", "iga", "growth", "peak_memory", "lego"]
+QUESTIONS = ["hash_grid", "march", "full_batch_step", "quality", "ntk_gram", "hooks", "growth", "peak_memory", "lego"]
 HOURS = ["parity"]
 RESULTS = HERE / "results.json"
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"

@@ -1,0 +1,55 @@
+"""The matrix that inductive gradient adjustment multiplies residuals with, from the kernel of representatives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from fieldengine.api import PluginError
+from fieldengine.ntk import top_eigenpairs
+
+if TYPE_CHECKING:
+    from fieldengine_plugins.hooks.iga import Iga
+
+USUAL_SIDE = 32
+SMALLEST = 1e-6  # of the largest eigenvalue; what is below is rounding
+LARGEST_GAIN = 1e3  # of the sgd form, which would grow without end where eigenvalues fade
+
+
+class Groups:
+    """What both ways of grouping share: S from the kernel of representatives, and its product with a tile's rows."""
+
+    span: ClassVar[Literal["tile"]] = "tile"
+
+    def __init__(self, options: Iga, field: Any):
+        self.options, self.field, self.side = options, field, options.patch or USUAL_SIDE
+        self.vectors: Tensor | None = None  # (n, e)
+        self.change: Tensor | None = None  # (e,), S = I + V diag(change) V'
+
+    def balance(self, kernel: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """V (n, e) and the change along each of its columns, with e as far as eigenvalues are above rounding."""
+        try:
+            values, vectors = top_eigenpairs(kernel, self.options.balanced + 1, start)
+        except ValueError as reason:
+            raise PluginError(f"iga: {reason}. Lower training.lr, or set training.clip") from reason
+        count = min(self.options.balanced, int((values > SMALLEST * values[0]).sum()) - 1)
+        if count < 1:
+            return vectors[:, :0], values[:0]
+        own, following = values[:count], values[count]
+        if self.options.form == "adam":
+            return vectors[:, :count], following / own - 1.0
+        return vectors[:, :count], (values[0] / own).clamp(max=LARGEST_GAIN) - 1.0
+
+    def enough(self, n_groups: int) -> None:
+        if self.options.balanced >= n_groups:
+            raise PluginError(
+                f"iga: balanced {self.options.balanced} needs more groups than the {n_groups} there are; "
+                f"lower balanced or patch"
+            )
+
+
+def changed(g: Tensor, vectors: Tensor, change: Tensor) -> Tensor:
+    """S g for g (k, n, c), k times the same n groups."""
+    return g + torch.einsum("ne,kec->knc", vectors, change[:, None] * torch.einsum("ne,knc->kec", vectors, g))

@@ -1,0 +1,121 @@
+"""Inductive gradient adjustment of points in space and of rays: groups are neighbours on a curve that fills space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fieldengine.api import Batch, Domain, Items, PluginError, RadianceField, Rays, Rendered
+from fieldengine.ntk import gram
+from fieldengine_plugins.hooks.balancing import Groups, changed
+
+if TYPE_CHECKING:
+    from fieldengine_plugins.hooks.iga import Iga
+
+
+SIDE_OF_RAYS = 4
+
+
+class SpaceGroups(Groups):
+    """Groups of points that are formed anew in every step."""
+
+    def __init__(self, options: Iga, field: nn.Module, domain: Domain):
+        super().__init__(options, field)
+        if options.representative == "group_sum":
+            raise ValueError("group_sum is for patches of a picture; take previous, residual or centre")
+        self.aabb = domain.aabb
+
+    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
+        if self.options.balanced == 0:
+            return None
+        if isinstance(batch.items, Rays):  # what they meet is known once they are rendered
+            self.size = (self.options.patch or SIDE_OF_RAYS) ** 2
+            self.enough(len(batch) // self.size)
+            return None
+        whole, rest = self._groups(batch.items.positions, self.side**2)
+        self.n_groups = len(whole)
+        self.enough(self.n_groups)
+        kernel = gram(self.field, self.field.values, batch.items.positions[whole[:, whole.shape[1] // 2]])
+        self.vectors, self.change = self.balance(kernel)
+        self.n_whole, self._done = whole.numel(), 0
+        return [*whole.t().unbind(0), *([rest] if len(rest) else [])]
+
+    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+        if self.options.balanced == 0:
+            return cotangent
+        if isinstance(items, Rays):
+            return self._adjust_rays(cotangent, items, rendered)
+        assert self.vectors is not None
+        assert self.change is not None
+        count = max(0, min(len(cotangent), self.n_whole - self._done))
+        self._done += len(cotangent)
+        g = cotangent[:count].view(-1, self.n_groups, cotangent.shape[1])
+        return torch.cat([changed(g, self.vectors, self.change).flatten(0, 1), cotangent[count:]])
+
+    def _adjust_rays(self, cotangent: Tensor, rays: Rays, rendered: Rendered) -> Tensor:
+        if rendered.samples is None or rendered.weights is None:
+            raise PluginError("iga needs a renderer that tells the weights of its samples along rays")
+        heaviest = heaviest_samples(rendered, len(rays))
+        seen = torch.nonzero(heaviest >= 0).squeeze(1)
+        samples = heaviest[seen]
+        points = rendered.samples.midpoints(rays)[samples].detach()
+        whole = self._groups(points, self.size)[0]
+        if len(whole) <= self.options.balanced:
+            return cotangent
+        g = cotangent[seen[whole]]  # (n, p, c)
+        if self.options.representative == "centre":
+            chosen = whole[:, whole.shape[1] // 2]
+        else:
+            chosen = whole.gather(1, g.abs().sum(dim=-1).argmax(dim=1, keepdim=True)).squeeze(1)
+        lengths = (rendered.samples.t_ends - rendered.samples.t_starts)[samples[chosen]]
+        look = look_of(self.field, rays.viewdirs[seen[chosen]], lengths)
+        balanced = self.balance(gram(self.field, look, points[chosen]))
+        out = cotangent.clone()
+        out[seen[whole]] = changed(g.transpose(0, 1), *balanced).transpose(0, 1)
+        return out
+
+    def _groups(self, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Rows of positions (m, d) in whole groups of neighbours (n, size), and those left over."""
+        order = torch.argsort(z_order(self.aabb.to_unit(positions)))
+        n = len(order) // size
+        return order[: n * size].view(n, size), order[n * size :]
+
+
+def heaviest_samples(rendered: Rendered, n_rays: int) -> Tensor:
+    """The sample with the largest weight of each ray, (n,), the first of equals; -1 for rays that see nothing."""
+    assert rendered.samples is not None
+    assert rendered.weights is not None
+    rays, weights = rendered.samples.ray_indices, rendered.weights.detach()
+    best = weights.new_zeros(n_rays).scatter_reduce(0, rays, weights, "amax")
+    candidates = torch.nonzero((weights == best[rays]) & (weights > 1e-4)).flatten().flip(0)
+    found = torch.full((n_rays,), -1, dtype=torch.int64, device=weights.device)
+    found[rays[candidates]] = candidates
+    return found
+
+
+def look_of(field: Any, viewdirs: Tensor, lengths: Tensor) -> Any:
+    """(m, 3) -> (m, 4): colour and opacity of the samples, all in [0, 1], so that none outweighs the others."""
+    if not isinstance(field, RadianceField):
+        raise PluginError("iga along rays needs a field with density and rgb")
+
+    def look(x: Tensor) -> Tensor:
+        sigma, features = field.density(x)
+        opacity = 1.0 - torch.exp(-sigma * lengths)
+        return torch.cat([field.rgb(features, viewdirs), opacity[:, None]], dim=-1)
+
+    return look
+
+
+def z_order(unit: Tensor) -> Tensor:
+    """Where points (m, d) of [-1, 1] lie on a curve that fills space, (m,) int64: near on it is near in space."""
+    d = unit.shape[1]
+    bits = 60 // d
+    cells = ((unit.double() + 1.0) * 0.5 * 2**bits).long().clamp(0, 2**bits - 1)
+    code = torch.zeros(len(unit), dtype=torch.int64, device=unit.device)
+    for bit in range(bits):
+        for axis in range(d):
+            code |= ((cells[:, axis] >> bit) & 1) << (bit * d + axis)
+    return code
