@@ -77,7 +77,7 @@ class Nint:
     """scoring: all; look errors up this often; 1 renders all before each step, the larger part of the work"""
     candidates: Annotated[int, Field(ge=1)] | None = None
     """score this many random items, drawn anew at each look-up; null is all: exact, slow where there are many"""
-    emphasis: Annotated[float, Field(ge=1)] = 4.0
+    emphasis: Annotated[float, Field(ge=1)] = 2.0
     """scoring: batch; how many times the mean an item weighs at most; 1 weighs down those below the mean alone"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> NintSampler | NintWeights:
