@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,8 @@ def train(
     place = None if out is None else Path(out)
     folder = RunFolder.to_resume(config.name, place) if resume else RunFolder.create(config.name, place)
     record = _Record(folder, console, quiet)
-    context = RunContext(chosen, torch.Generator().manual_seed(config.training.seed), config.training.seed)
+    seed = config.training.seed
+    context = RunContext(chosen, torch.Generator().manual_seed(seed), seed, tell=record.warn_once)
     saved = None
     if resume:
         config = folder.settled(config)
@@ -187,10 +188,16 @@ class _Record:
     folder: RunFolder
     console: Console
     quiet: bool
+    warned: set[str] = field(default_factory=set)
 
     def warn(self, text: str) -> None:
         self.folder.say(f"warning: {text}")
         self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+    def warn_once(self, text: str) -> None:
+        if text not in self.warned:
+            self.warned.add(text)
+            self.warn(text)
 
     def tell(self, text: str) -> None:
         self.folder.say(text)

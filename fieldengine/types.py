@@ -7,6 +7,7 @@ the ray.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
@@ -158,11 +159,16 @@ class Rendered:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every part of a run may know: where it computes, and the one source of randomness."""
+    """What every part of a run may know: where it computes, and the one source of randomness.
+
+    Attributes:
+        tell: says a sentence to the person who trains, and to the log: each once, however often it is told.
+    """
 
     device: torch.device
     generator: torch.Generator
     seed: int
+    tell: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fieldengine import ntk
@@ -297,3 +298,54 @@ def test_a_kernel_that_is_none_is_refused():
     with pytest.raises(ValueError, match="the kernel holds numbers that are not finite"):
         ntk.top_eigenpairs(torch.full((2, 2), torch.nan), 1)
     assert [t.shape for t in ntk.top_eigenpairs(torch.zeros(3, 3), 0)] == [(0,), (3, 0)]
+
+
+# ------------------------------------------------------------------------------------- where there is no second slope
+
+
+class Once(torch.autograd.Function):
+    """sin, whose derivative somebody wrote without a thought of a second one."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)
+        return u.sin()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return ctx.saved_tensors[0].cos() * g
+
+
+class Cut(Once):
+    """The same, its derivative computed outside of torch."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return torch.from_numpy(ctx.saved_tensors[0].detach().numpy()).cos() * g.detach()
+
+
+class Sines(nn.Module):
+    def __init__(self, sine: Callable[[Tensor], Tensor]):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers, self.sine = nn.ModuleList([nn.Linear(2, 32), nn.Linear(32, 3)]), sine
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers[1](self.sine(3 * self.layers[0](x)))
+
+
+@pytest.mark.parametrize("sine", [Once.apply, Cut.apply], ids=["once", "cut"])
+def test_where_nothing_can_be_differentiated_twice_differences_stand_for_it_and_are_told(sine: Any):
+    x = torch.rand(50, 2, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    exact, strange = Sines(torch.sin), Sines(sine)
+    g = torch.randn(50, 3, generator=torch.Generator().manual_seed(2))
+    direction = ntk.vjp(exact, exact, x, g)
+    before = [p.clone() for p in strange.parameters()]
+    said: list[str] = []
+    found = ntk.jvp(strange, strange, x, direction, told=said.append, tile=20)
+    wanted = ntk.jvp(exact, exact, x, direction)
+    assert (found - wanted).norm() < 5e-3 * wanted.norm()
+    assert all(torch.equal(p, q) for p, q in zip(strange.parameters(), before, strict=True))
+    assert len(said) == 1
+    assert "no second derivative of Sines" in said[0]

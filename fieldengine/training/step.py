@@ -218,7 +218,7 @@ class Residuals:
         rows = torch.arange(len(batch), device=batch.indices.device)
         tile = max(1, self._fit.tile // 4)  # a second derivative holds about as much as four first ones
         change = vjp(field, lambda part: self._values(batch[part]), rows, cotangent, tile=tile)
-        return jvp(field, lambda part: self._values(batch[part]), rows, change, tile=tile)
+        return jvp(field, lambda part: self._values(batch[part]), rows, change, tile=tile, told=self._fit.context.tell)
 
     def _batch(self, indices: Tensor) -> Batch:
         return self._fit.dataset.batch(indices, self._fit.context.generator)

@@ -282,3 +282,16 @@ def test_points_in_space_and_rays_are_adjusted_too(tmp_path: Path, kind: str):
     assert all(bool(p.isfinite().all()) for p in run.field.parameters() if isinstance(p, nn.Parameter))
     with pytest.raises(FieldEngineError, match="needs more groups than"):
         fieldengine.train(scene, {"training.batch_size": 9, "training.hooks.0.balanced": 20}, out=tmp_path / "other")
+
+
+def test_a_slow_way_to_the_kernel_is_said_once_in_the_log(tmp_path: Path):
+    iio.imwrite(tmp_path / "p.png", np.random.default_rng(0).integers(0, 255, (8, 12, 3), dtype=np.uint8))
+    (tmp_path / "scene.yaml").write_text(
+        "dataset: {type: image, path: p.png}\n"
+        "field: {encoding: identity, activation: siren, width: 4, depth: 2, parameterization: weight_norm}\n"
+        "training: {steps: 3, batch_size: full, hooks: [{type: iga, balanced: 2, patch: 4}]}\nevaluation: {every: 0}\n"
+    )
+    fieldengine.train(tmp_path / "scene.yaml", out=tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("warning: no rule for") == len({line[20:] for line in log.splitlines() if "no rule for" in line})
+    assert "warning: no rule for" in log

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from fieldengine.api import PluginError
-from fieldengine.ntk import top_eigenpairs
+from fieldengine.api import PluginError, RunContext
+from fieldengine.ntk import gram, top_eigenpairs
 
 if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
@@ -23,10 +24,14 @@ class Groups:
 
     span: ClassVar[Literal["tile"]] = "tile"
 
-    def __init__(self, options: Iga, field: Any):
-        self.options, self.field, self.side = options, field, options.patch or USUAL_SIDE
+    def __init__(self, options: Iga, field: Any, context: RunContext):
+        self.options, self.field, self.side, self.context = options, field, options.patch or USUAL_SIDE, context
         self.vectors: Tensor | None = None  # (n, e)
         self.change: Tensor | None = None  # (e,), S = I + V diag(change) V'
+
+    def kernel(self, values: Callable[[Tensor], Tensor], points: Tensor, per_group: int = 1) -> Tensor:
+        """The kernel matrix of the field's values at points; its log hears of every slow way."""
+        return gram(self.field, values, points, per_group=per_group, told=self.context.tell)
 
     def balance(self, kernel: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """V (n, e) and the change along each of its columns, with e as far as eigenvalues are above rounding."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from torch import nn
 
-from fieldengine.api import Domain
+from fieldengine.api import Domain, RunContext
 from fieldengine_plugins.hooks.patches import PictureGroups
 from fieldengine_plugins.hooks.runs import SpaceGroups
 
@@ -49,7 +49,7 @@ class Iga:
     refresh: Annotated[int, Field(ge=1)] = 1
     """steps for which a picture's K serves; other groups change with every step"""
 
-    def build(self, *, field: nn.Module, domain: Domain, n_items: int) -> Any:
+    def build(self, *, field: nn.Module, domain: Domain, n_items: int, context: RunContext) -> Any:
         if domain.picture(n_items) is not None:
-            return PictureGroups(self, field, domain, n_items)
-        return SpaceGroups(self, field, domain)
+            return PictureGroups(self, field, domain, n_items, context)
+        return SpaceGroups(self, field, domain, context)

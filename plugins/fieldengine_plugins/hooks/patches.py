@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, Items, Points, Rendered
-from fieldengine.ntk import gram
+from fieldengine.api import Batch, Domain, Items, Points, Rendered, RunContext
 from fieldengine_plugins.hooks.balancing import Groups, changed
 
 if TYPE_CHECKING:
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 class PictureGroups(Groups):
     """Patches of a picture, numbered row by row, and the places in them likewise."""
 
-    def __init__(self, options: Iga, field: nn.Module, domain: Domain, n_items: int):
-        super().__init__(options, field)
+    def __init__(self, options: Iga, field: nn.Module, domain: Domain, n_items: int, context: RunContext):
+        super().__init__(options, field, context)
         assert domain.sensor is not None
         self.sensor = domain.sensor
         height, width, side = self.sensor.height, self.sensor.width, self.side
@@ -55,7 +54,7 @@ class PictureGroups(Groups):
         if self.options.balanced == 0:
             return None
         if step >= self.next_refresh or self.vectors is None:
-            self.vectors, self.change = self.balance(self._kernel(batch), self.vectors)
+            self.vectors, self.change = self.balance(self._kernel_of(batch), self.vectors)
             self.next_refresh = step + self.options.refresh
         if self._seen is None or not torch.equal(self._seen, batch.indices):
             self._cut(batch.indices)
@@ -89,14 +88,11 @@ class PictureGroups(Groups):
         self._rows = block * self.n_groups + self.group[indices][order]
         self._seen, self._seen_in_order = indices.clone(), indices[order]
 
-    def _kernel(self, batch: Batch) -> Tensor:
+    def _kernel_of(self, batch: Batch) -> Tensor:
         if self.options.representative == "group_sum":
             order = torch.argsort(self.group * (int(self.place.max()) + 1) + self.place)
-            return self._gram(order, per_group=len(order) // self.n_groups)
-        return self._gram(self._representatives(batch))
-
-    def _gram(self, pixels: Tensor, per_group: int = 1) -> Tensor:
-        return gram(self.field, self.field.values, self._positions(pixels), per_group=per_group)
+            return self.kernel(self.field.values, self._positions(order), per_group=len(order) // self.n_groups)
+        return self.kernel(self.field.values, self._positions(self._representatives(batch)))
 
     def _positions(self, pixels: Tensor) -> Tensor:
         items = self.sensor.items(pixels)

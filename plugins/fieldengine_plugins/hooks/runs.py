@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, Items, PluginError, RadianceField, Rays, Rendered
-from fieldengine.ntk import gram
+from fieldengine.api import Batch, Domain, Items, PluginError, RadianceField, Rays, Rendered, RunContext
 from fieldengine_plugins.hooks.balancing import Groups, changed
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ SIDE_OF_RAYS = 4
 class SpaceGroups(Groups):
     """Groups of points that are formed anew in every step."""
 
-    def __init__(self, options: Iga, field: nn.Module, domain: Domain):
-        super().__init__(options, field)
+    def __init__(self, options: Iga, field: nn.Module, domain: Domain, context: RunContext):
+        super().__init__(options, field, context)
         if options.representative == "group_sum":
             raise ValueError("group_sum is for patches of a picture; take previous, residual or centre")
         self.aabb = domain.aabb
@@ -38,7 +37,7 @@ class SpaceGroups(Groups):
         whole, rest = self._groups(batch.items.positions, self.side**2)
         self.n_groups = len(whole)
         self.enough(self.n_groups)
-        kernel = gram(self.field, self.field.values, batch.items.positions[whole[:, whole.shape[1] // 2]])
+        kernel = self.kernel(self.field.values, batch.items.positions[whole[:, whole.shape[1] // 2]])
         self.vectors, self.change = self.balance(kernel)
         self.n_whole, self._done = whole.numel(), 0
         return [*whole.t().unbind(0), *([rest] if len(rest) else [])]
@@ -72,7 +71,7 @@ class SpaceGroups(Groups):
             chosen = whole.gather(1, g.abs().sum(dim=-1).argmax(dim=1, keepdim=True)).squeeze(1)
         lengths = (rendered.samples.t_ends - rendered.samples.t_starts)[samples[chosen]]
         look = look_of(self.field, rays.viewdirs[seen[chosen]], lengths)
-        balanced = self.balance(gram(self.field, look, points[chosen]))
+        balanced = self.balance(self.kernel(look, points[chosen]))
         out = cotangent.clone()
         out[seen[whole]] = changed(g.transpose(0, 1), *balanced).transpose(0, 1)
         return out
