@@ -71,8 +71,8 @@ class ComplexDense(nn.Module):
     """function(W z + b) of complex numbers, (m, in_dim) -> (m, out_dim), real parts before imaginary ones.
 
     Attributes:
-        weight, bias: (2, out_dim / 2, in_dim / 2) and (2, out_dim / 2), real and imaginary part, both drawn as torch
-            draws a real layer's until told otherwise. Of a layer of real inputs they have no imaginary part:
+        weight, bias: (2, out_dim / 2, in_dim / 2) and (2, out_dim / 2), real and imaginary part, as torch draws those
+            of a complex layer until told otherwise. Of a layer of real inputs they have no imaginary part:
             (1, out_dim / 2, in_dim) and (1, out_dim / 2).
 
     Raises ValueError where a number has no other for its imaginary part.
@@ -83,9 +83,9 @@ class ComplexDense(nn.Module):
     ):
         super().__init__()
         n_out, n_in = halved(out_dim), in_dim if real_input else halved(in_dim)
-        parts = [nn.Linear(n_in, n_out) for _ in range(1 if real_input else 2)]
-        self.weight = nn.Parameter(torch.stack([part.weight.detach() for part in parts]))
-        self.bias = nn.Parameter(torch.stack([part.bias.detach() for part in parts]))
+        drawn = nn.Linear(n_in, n_out, dtype=None if real_input else complex_type())
+        self.weight = nn.Parameter(parts_of(drawn.weight.detach()))
+        self.bias = nn.Parameter(parts_of(drawn.bias.detach()))
         self.function, self.constants = function, constants
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,6 +118,18 @@ def as_complex(x: Tensor) -> Tensor:
     return torch.complex(*x.chunk(2, dim=-1))
 
 
+def complex_type() -> torch.dtype:
+    """That of complex numbers whose parts are torch's usual real ones."""
+    return torch.promote_types(torch.get_default_dtype(), torch.complex32)
+
+
+def parts_of(numbers: Tensor) -> Tensor:
+    """Real or complex numbers (...) -> their parts, (1, ...) or (2, ...)."""
+    if not numbers.is_complex():
+        return numbers[None]
+    return torch.view_as_real(numbers).movedim(-1, 0).contiguous()
+
+
 def halved(width: int) -> int:
     """How many complex numbers a row of `width` holds. Raises ValueError where it is odd."""
     if width % 2:
@@ -130,9 +142,9 @@ class RealPart(nn.Module):
 
     def __init__(self, in_dim: int, out_dim: int):
         super().__init__()
-        parts = [nn.Linear(halved(in_dim), out_dim) for _ in range(2)]
-        self.weight = nn.Parameter(torch.stack([part.weight.detach() for part in parts]))
-        self.bias = nn.Parameter(parts[0].bias.detach())
+        drawn = nn.Linear(halved(in_dim), out_dim, dtype=complex_type())
+        self.weight = nn.Parameter(parts_of(drawn.weight.detach()))
+        self.bias = nn.Parameter(drawn.bias.detach().real.clone())
 
     def forward(self, x: Tensor) -> Tensor:
         real, imaginary = self.weight

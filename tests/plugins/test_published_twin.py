@@ -204,3 +204,12 @@ def test_the_twins_functions_are_those_of_complex_arithmetic():
     for found, wanted in ((wave, torch.exp(20j * u - (10 * u).abs() ** 2)), (sine, torch.sin(5 * v))):
         gradients = [torch.autograd.grad(y, u, g, retain_graph=True)[0] for y in (found, wanted)]
         torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("name", published.METHODS)
+def test_a_seed_draws_the_weights_that_it_draws_there(name: str, tmp_path: Path):
+    _, fit = ours(name, tmp_path)
+    torch.manual_seed(0)
+    twin = published.Twin(published.METHODS[name])
+    for own, other in zip(fit.field.parameters(), twin.parameters(), strict=True):
+        assert torch.equal(own, as_ours(other, own))

@@ -1,10 +1,9 @@
 """Do fits agree with the published FINER++ code? dB after 100 and 500 full-batch steps, ours and its twin's.
 
 The twin, published.py, is that code's formulas in plain torch; ours is `fieldengine.train` with the settings of
-scenes/papers/finerpp_table1.yaml. Both fit crops of three photographs, each from a seed of its own. All but WIRE and
-FINER++ Wavelet draw in the same order and so start from the same weights. Runs part all the same, rounding is enough,
-and tenths of a dB between two of them are chance. Takes hours; `parity.py siren wire 100` does these methods and these
-steps alone. Needs the data: FIELDENGINE_DATA/images.
+scenes/papers/finerpp_table1.yaml. Both fit crops of three photographs, each from a seed of its own, and start from the
+same weights. Runs part all the same, rounding is enough, and tenths of a dB between two of them are chance. Takes
+hours; `parity.py siren wire 100` does these methods and these steps alone. Needs the data: FIELDENGINE_DATA/images.
 """
 
 from __future__ import annotations
