@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from fieldengine.errors import is_out_of_memory
 from fieldengine.precision import matrix_products
 
+Values = Callable[[Tensor], Tensor]
+Parameters = Mapping[str, nn.Parameter]
+Direction = Mapping[str, Tensor]
+
 TILE = 4096
 AGREE = 1e-3  # of the sum of the sizes of what is compared
 OF_THE_PARAMETERS = 1e-3  # how far differences go: further is no longer straight, less is lost in float32's rounding
@@ -20,9 +24,7 @@ def trainable(module: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
 
 
-def vjp(
-    module: nn.Module, values: Callable[[Tensor], Tensor], points: Tensor, cotangent: Tensor, *, tile: int = TILE
-) -> dict[str, Tensor]:
+def vjp(module: nn.Module, values: Values, points: Tensor, cotangent: Tensor, *, tile: int = TILE) -> dict[str, Tensor]:
     """Jᵀ g: the gradient of <values, cotangent> in the parameters, in float32 whatever `training.precision` says.
 
     Leaves the parameters' own `.grad` alone.
@@ -50,9 +52,9 @@ def vjp(
 
 def jvp(
     module: nn.Module,
-    values: Callable[[Tensor], Tensor],
+    values: Values,
     points: Tensor,
-    direction: Mapping[str, Tensor],
+    direction: Direction,
     *,
     tile: int = TILE,
     told: Callable[[str], None] = lambda _: None,
@@ -93,12 +95,7 @@ def jvp(
 
 
 @torch.enable_grad()
-def _by_transpose(
-    values: Callable[[Tensor], Tensor],
-    x: Tensor,
-    parameters: Mapping[str, nn.Parameter],
-    direction: Mapping[str, Tensor],
-) -> Tensor:
+def _by_transpose(values: Values, x: Tensor, parameters: Parameters, direction: Direction) -> Tensor:
     y = values(x)
     u = torch.zeros_like(y, requires_grad=True)
     slopes = _gradients(y, parameters, u, create_graph=True)
@@ -113,11 +110,7 @@ def _by_transpose(
 
 @torch.enable_grad()
 def _refuse_what_is_no_transpose(
-    values: Callable[[Tensor], Tensor],
-    x: Tensor,
-    parameters: Mapping[str, nn.Parameter],
-    direction: Mapping[str, Tensor],
-    change: Tensor,
+    values: Values, x: Tensor, parameters: Parameters, direction: Direction, change: Tensor
 ) -> None:
     """Raise RuntimeError where <J v, J v> is not <Jᵀ J v, v>.
 
@@ -132,12 +125,7 @@ def _refuse_what_is_no_transpose(
 
 
 @torch.no_grad()
-def _by_differences(
-    values: Callable[[Tensor], Tensor],
-    x: Tensor,
-    parameters: Mapping[str, nn.Parameter],
-    direction: Mapping[str, Tensor],
-) -> Tensor:
+def _by_differences(values: Values, x: Tensor, parameters: Parameters, direction: Direction) -> Tensor:
     """(f(θ + h v) - f(θ - h v)) / 2 h, with h v a thousandth of θ; θ is put back to the bit."""
     along = {parameter: direction[name].to(parameter) for name, parameter in parameters.items()}
     saved = {parameter: parameter.clone() for parameter in along}
@@ -157,7 +145,7 @@ def _by_differences(
 
 
 def _gradients(
-    y: Tensor, parameters: Mapping[str, nn.Parameter], g: Tensor, *, create_graph: bool = False
+    y: Tensor, parameters: Parameters, g: Tensor, *, create_graph: bool = False
 ) -> tuple[Tensor | None, ...]:
     if not y.requires_grad or not parameters:
         return (None,) * len(parameters)

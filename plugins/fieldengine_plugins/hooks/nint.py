@@ -97,14 +97,10 @@ class NintSampler:
         self.guided = torch.empty(0, dtype=torch.int64, device=context.device)
 
     def select(self, step: int, n: int, scores: ErrorOracle) -> Tensor:
-        options, generator, device = self.options, self.context.generator, self.context.device
-        k = batch_count(n, options.fraction, options.growth, step, self.steps)
+        k, n_guided, n_worst, due = sizes(self.options, n, step, self.steps)
         if k == self.n_items:
-            return everything(k, device)
-        share, due = kernel_share(options, step)
-        n_guided, n_worst = int(share * k), max(0, int((1.0 - options.random_share - share) * k + 1e-6))
-        due = due and n_guided > 0
-        if due or not len(self.errors) or step % options.score_every == 0:
+            return everything(k, self.context.device)
+        if due or not len(self.errors) or step % self.options.score_every == 0:
             items = self._scored_next()
             residuals = finite(scores.residuals(items), "nint", step)
             self.errors = residuals.abs().sum(dim=-1)
@@ -112,7 +108,8 @@ class NintSampler:
                 self.guided = guided(items, residuals, n_guided, step, scores)
         chosen = self.guided[:n_guided]
         chosen = torch.cat([chosen, self._worst(n_worst, chosen)])
-        return torch.cat([chosen, draw(self.n_items, k - len(chosen), generator, device, taken=chosen)])
+        others = draw(self.n_items, k - len(chosen), self.context.generator, self.context.device, taken=chosen)
+        return torch.cat([chosen, others])
 
     def _scored_next(self) -> Tensor:
         context = self.context
@@ -150,14 +147,11 @@ class NintWeights(Listener):
         self.guided = torch.empty(0, dtype=torch.int64, device=context.device)
 
     def select(self, step: int, n: int, scores: ErrorOracle) -> Tensor:
-        options, generator, device = self.options, self.context.generator, self.context.device
-        k = batch_count(n, options.fraction, options.growth, step, self.steps)
+        k, n_guided, _, due = sizes(self.options, n, step, self.steps)
         if k == self.n_items:
-            return everything(k, device)
-        share, due = kernel_share(options, step)
-        n_guided = int(share * k)
-        if due and n_guided:
-            items = pool_of(self.n_items, options.candidates or k, generator, device)
+            return everything(k, self.context.device)
+        if due:
+            items = pool_of(self.n_items, self.options.candidates or k, self.context.generator, self.context.device)
             residuals = finite(scores.residuals(items), "nint", step)
             self.guided = guided(items, residuals, n_guided, step, scores)
         chosen = self.guided[:n_guided]
@@ -190,6 +184,14 @@ def guided(items: Tensor, residuals: Tensor, n: int, step: int, scores: ErrorOra
     """The n of these items (p,) with residuals (p, c) whose values a step on all of them would change most."""
     change = finite(scores.tangent(items, residuals), "nint", step).norm(dim=-1)
     return items[change.topk(min(n, len(items))).indices]
+
+
+def sizes(options: Nint, n: int, step: int, steps: int) -> tuple[int, int, int, bool]:
+    """How many items a step takes, how many of them by the kernel and by errors, and whether the kernel is due."""
+    k = batch_count(n, options.fraction, options.growth, step, steps)
+    share, due = kernel_share(options, step)
+    n_guided, n_worst = int(share * k), max(0, int((1.0 - options.random_share - share) * k + 1e-6))
+    return k, n_guided, n_worst, due and n_guided > 0
 
 
 def kernel_share(options: Nint, step: int) -> tuple[float, bool]:
