@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
 import itertools
 import json
@@ -291,6 +292,7 @@ def _slot_schema(kind: str, registry: Registry, inside: tuple[str, ...], *, type
     return {"anyOf": choices}
 
 
+@functools.cache  # reading the source is nearly all that checking a scene takes, and a sweep checks hundreds
 def _attribute_docs(cls: type[Any]) -> dict[str, str]:
     """The text literal below each field of a class, its first line. Python drops these; the source has them."""
     docs: dict[str, str] = {}
