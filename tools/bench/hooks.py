@@ -90,7 +90,7 @@ QUESTIONS = {
         "10 steps with IGA per ray, lego at 100 x 100",
         "at least 0.870 (1.15 x the time)",
         on_lego,
-        "{type: iga, balanced: 20, patch: 32}",
+        "{type: iga, balanced: 20}",
     ): "",
     question(KAR.format(1024), OF_KAR, SMALL, "{type: kar, queries: 4096}"): "at most + 200 MB",
     question(KAR.format(4096), OF_KAR, SMALL, "{type: kar, keys: null}"): "at most + 200 MB",

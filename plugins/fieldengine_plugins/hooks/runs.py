@@ -31,8 +31,6 @@ class SpaceGroups(Groups):
         if self.options.balanced == 0:
             return None
         if isinstance(batch.items, Rays):  # what they meet is known once they are rendered
-            self.size = (self.options.patch or SIDE_OF_RAYS) ** 2
-            self.enough(len(batch) // self.size)
             return None
         whole, rest = self._groups(batch.items.positions, self.side**2)
         self.n_groups = len(whole)
@@ -61,8 +59,13 @@ class SpaceGroups(Groups):
         seen = torch.nonzero(heaviest >= 0).squeeze(1)
         samples = heaviest[seen]
         points = rendered.samples.midpoints(rays)[samples].detach()
-        whole = self._groups(points, self.size)[0]
-        if len(whole) <= self.options.balanced:
+        size = (self.options.patch or SIDE_OF_RAYS) ** 2
+        whole = self._groups(points, size)[0]
+        if len(whole) <= self.options.balanced:  # as early on, when a step affords few rays
+            self.context.tell(
+                f"iga: tiles with too few rays for {self.options.balanced + 1} groups of {size} are left as they are. "
+                f"Lower patch or balanced, or raise training.batch_size or the sampler's samples, if it goes on so"
+            )
             return cotangent
         g = cotangent[seen[whole]]  # (n, p, c)
         if self.options.representative == "centre":
