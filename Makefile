@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## train a small radiance field and make a video, pictures and a mesh of it (about a minute)
 	$(BIN)/python tools/demo.py
 
-test: $(READY)  ## run every test but the slow proofs (about 9 minutes)
+test: $(READY)  ## run every test but the slow proofs (about 11 minutes)
 	@echo "running the tests; real data is looked for in FIELDENGINE_DATA, and tests that need it are skipped without it"
 	$(BIN)/python -m pytest -m "not slow"
 
