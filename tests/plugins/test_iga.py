@@ -19,8 +19,8 @@ from fieldengine.training.step import Fit, training_step
 from fieldengine.types import RunContext
 from fieldengine_plugins.hooks.balancing import changed
 from fieldengine_plugins.hooks.iga import Iga
+from fieldengine_plugins.hooks.neighbours import heaviest_samples, look_of, z_order
 from fieldengine_plugins.hooks.patches import PictureGroups
-from fieldengine_plugins.hooks.runs import heaviest_samples, look_of, z_order
 
 MakeFit = Callable[..., Fit]
 

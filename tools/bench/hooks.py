@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # both sides are ours, and star
 import imageio.v3 as iio
 import torch
 from full_batch_step import picture
-from pair import Question, Step, compare, main
+from pair import Question, Step, main
 
 from fieldengine.build import build_dataset, build_fit
 from fieldengine.memory import keep_freed_memory
@@ -70,49 +68,24 @@ def steps(scene_file: Path, *overrides: str) -> Step:
     return step
 
 
-def question(text: str, asked: str, setup: Any, hook: str) -> Question:
-    return Question(text, "without it", asked, setup, functools.partial(setup, f"training.hooks=[{hook}]"))
+def question(text: str, asked: str, setup: Any, hook: str, memory: str = "") -> Question:
+    with_it = functools.partial(setup, f"training.hooks=[{hook}]")
+    return Question(text, "without it", asked, setup, with_it, memory=memory)
 
 
 LARGE, SMALL = functools.partial(on_picture, 512), functools.partial(on_picture, 256)
 IGA = "full-batch step with IGA, 512 x 512 pixels, 256 patches, representatives: {}"
+PATCHES = "{{type: iga, balanced: 20, patch: 32, representative: {}}}"
+RAYS = "10 steps with IGA per ray, lego at 100 x 100"
 KAR = "full-batch step with KAR, 256 x 256 pixels, 4096 queries, {} keys"
-OF_IGA, OF_KAR = "at least 0.952 (1.05 x the time)", "at least 0.667 (1.5 x the time)"
-QUESTIONS = {
-    question(IGA.format(which), asked, LARGE, f"{{type: iga, balanced: 20, patch: 32, representative: {which}}}"): bound
-    for which, asked, bound in (
-        ("previous", OF_IGA, "at most 1.05 x"),
-        ("residual", "", ""),
-        ("centre", "", ""),
-    )
-} | {
-    question(
-        "10 steps with IGA per ray, lego at 100 x 100",
-        "at least 0.870 (1.15 x the time)",
-        on_lego,
-        "{type: iga, balanced: 20}",
-    ): "",
-    question(KAR.format(1024), OF_KAR, SMALL, "{type: kar, queries: 4096}"): "at most + 200 MB",
-    question(KAR.format(4096), OF_KAR, SMALL, "{type: kar, keys: null}"): "at most + 200 MB",
-}
-
-
-def memory(timed: dict[str, Any], asked: str) -> dict[str, Any]:
-    """The peaks of the two processes of a question."""
-    rival, ours = timed["rival_peak_mb"], timed["ours_peak_mb"]
-    return {
-        "question": f"{timed['question']}, memory of the process (here: MB)",
-        "rival": timed["rival"],
-        "asked": asked,
-        "rival_value": rival,
-        "ours_value": ours,
-        "ratio": ours / rival,
-    }
-
+OF_IGA, OF_KAR = "at least 0.952 (1.05 x the time)", ("at least 0.667 (1.5 x the time)", SMALL)
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        main(*QUESTIONS)
-    else:
-        timed = [(compare(i, asked), bound) for i, (asked, bound) in enumerate(QUESTIONS.items())]
-        print(json.dumps([row for one, bound in timed for row in ([one, memory(one, bound)] if bound else [one])]))
+    main(
+        question(IGA.format("previous"), OF_IGA, LARGE, PATCHES.format("previous"), "at most 1.05 x"),
+        question(IGA.format("residual"), "", LARGE, PATCHES.format("residual")),
+        question(IGA.format("centre"), "", LARGE, PATCHES.format("centre")),
+        question(RAYS, "at least 0.870 (1.15 x the time)", on_lego, "{type: iga, balanced: 20}"),
+        question(KAR.format(1024), *OF_KAR, "{type: kar, queries: 4096}", "at most + 200 MB"),
+        question(KAR.format(4096), *OF_KAR, "{type: kar, keys: null}", "at most + 200 MB"),
+    )

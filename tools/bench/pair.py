@@ -28,6 +28,7 @@ class Question:
 
     Attributes:
         gflop: of the matrix products in a step; their time at torch's own rate is the floor it is held against.
+        memory: how much is asked for of the peaks of the two processes; empty asks nothing.
     """
 
     text: str
@@ -36,6 +37,7 @@ class Question:
     theirs: Setup
     ours: Setup
     gflop: float | None = None
+    memory: str = ""
 
 
 def main(*questions: Question) -> None:
@@ -43,7 +45,18 @@ def main(*questions: Question) -> None:
     if len(sys.argv) > 2:
         _work(questions[int(sys.argv[1])], sys.argv[2])
     else:
-        print(json.dumps([compare(i, question) for i, question in enumerate(questions)]))
+        print(json.dumps([row for i, question in enumerate(questions) for row in answers(i, question)]))
+
+
+def answers(number: int, question: Question) -> list[dict[str, Any]]:
+    """The time, and the memory where it is asked for."""
+    timed = compare(number, question)
+    if not question.memory:
+        return [timed]
+    rival, ours = timed["rival_peak_mb"], timed["ours_peak_mb"]
+    text = f"{question.text}, memory of the process (here: MB)"
+    peaks = {"question": text, "rival": question.rival, "asked": question.memory}
+    return [timed, {**peaks, "rival_value": rival, "ours_value": ours, "ratio": ours / rival}]
 
 
 def compare(number: int, question: Question) -> dict[str, Any]:

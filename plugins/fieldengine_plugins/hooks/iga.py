@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from fieldengine.api import Domain, RunContext
+from fieldengine_plugins.hooks.neighbours import SpaceGroups
 from fieldengine_plugins.hooks.patches import PictureGroups
-from fieldengine_plugins.hooks.runs import SpaceGroups
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Nint:
     score_every: Annotated[int, Field(ge=1)] = 1
     """scoring: all; look errors up this often; 1 renders all before each step, the larger part of the work"""
     candidates: Annotated[int, Field(ge=1)] | None = None
-    """score this many random items, drawn anew at each look-up; null is all: exact, slow where there are many"""
+    """score this many random items, drawn anew at each look-up; null is all of them, with scoring: batch one batch"""
     emphasis: Annotated[float, Field(ge=1)] = 2.0
     """scoring: batch; how many times the mean an item weighs at most; 1 weighs down those below the mean alone"""
 

@@ -30,6 +30,7 @@ class Rounds:
         self.phase = self.stride - 1  # items phase, phase + stride, ... are those of a round
         self.mirrored, self.start, self.place = False, 0, 0
         self._orders: dict[tuple[bool, int], Tensor] = {}
+        self._round: Tensor | None = None
         self._begin()
 
     def take(self, n: int, without: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ class Rounds:
 
     def _begin(self) -> None:
         generator = self.context.generator
-        self.phase, self.place = (self.phase + 1) % self.stride, 0
+        self.phase, self.place, self._round = (self.phase + 1) % self.stride, 0, None
         self.mirrored = bool(torch.randint(2, (), generator=generator))
         self.start = int(torch.randint(self._length(), (), generator=generator))
 
@@ -58,6 +59,12 @@ class Rounds:
 
     def _order(self) -> Tensor:
         """The items of this round (m,), from its start on."""
+        if self._round is None:
+            self._round = self._evenly().roll(-self.start) * self.stride + self.phase
+        return self._round
+
+    def _evenly(self) -> Tensor:
+        """Places (m,) of which any few in a row are spread evenly."""
         key = self.mirrored, self._length()
         if key not in self._orders:
             numbers = torch.arange(self._length(), dtype=torch.float64)
@@ -68,11 +75,11 @@ class Rounds:
             else:
                 numbers = ALONG * numbers
             self._orders[key] = (numbers - numbers.floor()).argsort(stable=True).to(self.context.device)
-        return self._orders[key].roll(-self.start) * self.stride + self.phase
+        return self._orders[key]
 
     def state_dict(self) -> dict[str, Any]:
         return {"phase": self.phase, "mirrored": self.mirrored, "start": self.start, "place": self.place}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.phase, self.mirrored = int(state["phase"]), bool(state["mirrored"])
-        self.start, self.place = int(state["start"]), int(state["place"])
+        self.start, self.place, self._round = int(state["start"]), int(state["place"]), None
