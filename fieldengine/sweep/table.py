@@ -98,7 +98,8 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
     for metric in metrics:
         heads += [metric, f"{metric}, published"] if metric in sweep.published else [metric]
     rows: list[list[str]] = []
-    incomplete = False
+    to_reach = {head for milestone in sweep.milestones for head in milestone.heads}
+    marks: set[str] = set()
     for label in sweep.axes[sweep.rows]:
         own = [
             (outcome, summary)
@@ -108,9 +109,11 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
         cells = [label]
         for metric in metrics:
             figure = figure_of(own, metric)
-            missing = figure is None or figure.n_cells < len(own)
-            incomplete |= missing
-            cells.append("-" if figure is None else shown(figure) + (" *" if missing else ""))
+            n_done = sum(outcome.status == "done" for outcome, _ in own)
+            wanted = n_done if metric in to_reach else len(own)
+            mark = "" if figure is not None and figure.n_cells == wanted else " †" if metric in to_reach else " *"
+            marks.add(mark)
+            cells.append("-" if figure is None else shown(figure) + mark)
             if metric in sweep.published:
                 number = sweep.published[metric].get(label)
                 cells.append("" if number is None else f"{number:g}")
@@ -120,8 +123,10 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
     n_seeds = len(sweep.axes[SEED])
     seeds = f"{n_seeds} seeds; ± is the deviation from seed to seed" if n_seeds > 1 else "one seed"
     notes = [f"Means over {over + ' and ' if over else ''}{seeds}."]
-    if incomplete:
+    if " *" in marks:
         notes.append("* not all of its runs have ended well; see results.csv.")
+    if " †" in marks:
+        notes.append("† not all of its runs came to it, and - none did; the mean is that of those which did.")
     return Table(heads, rows, notes)
 
 
