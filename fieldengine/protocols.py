@@ -313,7 +313,7 @@ class GradientTransform(Protocol):
         """Called once a step, before any tile.
 
         May return the order (n,) in which items are cut into tiles, or that order in blocks, each of which stays in
-        one tile. Tiles come in this order, so that a transform that counts rows knows whose they are.
+        one tile. All that is adjusted comes in this order, so that a transform that counts rows knows whose they are.
         """
         ...
 

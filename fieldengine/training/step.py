@@ -23,7 +23,6 @@ from fieldengine.training.loss import Loss, cotangent
 from fieldengine.training.optimizer import clip
 from fieldengine.types import Batch, Rendered, RunContext
 
-Blocks = Tensor | Sequence[Tensor]  # an order of rows, or one in blocks that stay together
 FETCH = 1 << 20  # items whose places and targets are held at once
 
 
@@ -107,12 +106,12 @@ def training_step(fit: Fit, step: int) -> StepReport:
 
 def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) -> StepReport:
     """Tile by tile: values, cotangent, gradient of the parameters; of a batch, or a part of one of `n_items`."""
-    order = _blocks(fit.transform.prepare(step, fit.field, batch), len(batch)) if fit.transform else None
-    adjusted = _adjusted_over_batch(fit, batch, order) if fit.transform and fit.transform.span == "batch" else None
+    batch, blocks = _in_order(batch, fit.transform.prepare(step, fit.field, batch)) if fit.transform else (batch, None)
+    adjusted = _adjusted_over_batch(fit, batch, blocks) if fit.transform and fit.transform.span == "batch" else None
     device = batch.targets.device
     loss, squared = torch.zeros((), device=device), torch.zeros((), device=device)
     fit.field.train()
-    for rows in tiles(len(batch), len(batch) if fit.joint else fit.tile, order):
+    for rows in tiles(len(batch), len(batch) if fit.joint else fit.tile, blocks):
         tile = batch[rows]
         rendered = fit.renderer.render(
             fit.traced, tile.items, background=tile.background, generator=fit.context.generator
@@ -130,7 +129,7 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) ->
     return StepReport(loss / n_items, squared / n_items, len(batch))
 
 
-def _adjusted_over_batch(fit: Fit, batch: Batch, order: Blocks | None) -> Tensor:
+def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -> Tensor:
     """The whole batch's cotangent, adjusted at once: a pass without graph, whose samples the next one repeats."""
     assert fit.transform is not None
     g = torch.empty_like(batch.targets)
@@ -138,7 +137,7 @@ def _adjusted_over_batch(fit: Fit, batch: Batch, order: Blocks | None) -> Tensor
     state = fit.context.generator.get_state()
     fit.field.train()
     with torch.no_grad():
-        for rows in tiles(len(batch), len(batch) if fit.joint else fit.tile, order):
+        for rows in tiles(len(batch), len(batch) if fit.joint else fit.tile, blocks):
             tile, generator = batch[rows], fit.context.generator
             rendered = fit.renderer.render(fit.field, tile.items, background=tile.background, generator=generator)
             values[rows] = rendered.values
@@ -158,31 +157,39 @@ def _of_same_shape(adjusted: Tensor, g: Tensor) -> Tensor:
     return adjusted
 
 
-def _blocks(order: Blocks | None, n: int) -> Blocks | None:
-    """The order a transform asked for, once it is known to hold every item exactly once."""
-    whole = order if order is None or isinstance(order, Tensor) else torch.cat([*order])
-    if whole is not None and not torch.equal(whole.sort().values, torch.arange(n, device=whole.device)):
-        raise PluginError(f"the gradient transform's order is not a permutation of the {n} items of the batch")
-    return order
+def _in_order(batch: Batch, order: Tensor | Sequence[Tensor] | None) -> tuple[Batch, list[int] | None]:
+    """The batch in the order a transform asked for, once that is known to hold every item, and its blocks' lengths."""
+    if order is None:
+        return batch, None
+    whole = order if isinstance(order, Tensor) else torch.cat([*order])
+    if not is_permutation(whole, len(batch)):
+        raise PluginError(f"the gradient transform's order is not a permutation of the {len(batch)} items of the batch")
+    return batch[whole], None if order is whole else [len(block) for block in order]
 
 
-def tiles(n: int, size: int, order: Blocks | None = None) -> Iterator[slice | Tensor]:
-    """Rows 0..n-1 in runs of at most `size`, in the given order (n,) or as they come.
+def is_permutation(order: Tensor, n: int) -> bool:
+    """Whether it holds each of 0..n-1 once. A sort would cost as much as a small network's step."""
+    if order.dtype != torch.int64 or order.shape != (n,) or (n and (order.min() < 0 or order.max() >= n)):
+        return False
+    found = torch.zeros(n, dtype=torch.bool, device=order.device)
+    found[order] = True
+    return bool(found.all())
 
-    Of blocks as many as fit come together, at least one.
-    """
-    if order is None or isinstance(order, Tensor):
+
+def tiles(n: int, size: int, blocks: Sequence[int] | None = None) -> Iterator[slice]:
+    """Rows 0..n-1 in runs of at most `size`. Of blocks of these lengths as many as fit come together, at least one."""
+    if blocks is None:
         for first in range(0, n, size):
-            yield slice(first, first + size) if order is None else order[first : first + size]
+            yield slice(first, first + size)
         return
-    some: list[Tensor] = []
-    for block in order:
-        if some and sum(map(len, some)) + len(block) > size:
-            yield torch.cat(some)
-            some = []
-        some.append(block)
-    if some:
-        yield torch.cat(some)
+    first = last = 0
+    for length in blocks:
+        if last > first and last + length - first > size:
+            yield slice(first, last)
+            first = last
+        last += length
+    if last > first:
+        yield slice(first, last)
 
 
 def checked(indices: Tensor, n_items: int) -> Tensor:

@@ -125,26 +125,48 @@ def test_the_tile_changes_nothing_but_rounding(make: MakeFit):
     torch.testing.assert_close(gradient(make(hooks, tile=1)), gradient(make(hooks, tile=96)), rtol=1e-4, atol=1e-7)
 
 
+def patches_of_picture(side: int) -> Tensor:
+    """The patch of each pixel of the picture, row by row, (96,)."""
+    y, x = np.divmod(np.arange(96), 12)
+    return torch.from_numpy((y // side) * -(-12 // side) + x // side)
+
+
 def test_centres_lie_one_in_each_patch_in_order(make: MakeFit):
     hook = make("[{type: iga, balanced: 2, patch: 5}]").transform
     assert isinstance(hook, PictureGroups)
-    assert hook.group[hook.centres].tolist() == list(range(6))
+    assert patches_of_picture(5)[hook.centres].tolist() == list(range(6))
     assert hook.centres.tolist()[:3] == [2 * 12 + 2, 2 * 12 + 7, 2 * 12 + 10]
 
 
+@pytest.mark.parametrize("patch", [4, 5])
 @pytest.mark.parametrize("which", ["previous", "residual"])
-def test_the_representative_is_where_a_patch_is_most_wrong(make: MakeFit, which: str):
-    fit = make(f"[{{type: iga, balanced: 2, patch: 4, representative: {which}}}]")
-    hook = fit.transform
+def test_the_representative_is_where_a_patch_is_most_wrong(make: MakeFit, which: str, patch: int):
+    fit = make(f"[{{type: iga, balanced: 2, patch: {patch}, representative: {which}}}]")
+    hook, group = fit.transform, patches_of_picture(patch)
     assert isinstance(hook, PictureGroups)
     g = cotangent_of(fit)[1]
     training_step(fit, 0)
     wrong = g.abs().sum(dim=-1) if which == "previous" else (cotangent_of(fit)[1]).abs().sum(dim=-1)
-    batch = fit.dataset.batch(torch.arange(96), fit.context.generator)
-    chosen = hook._representatives(batch)
-    for group in range(hook.n_groups):
-        mine = torch.nonzero(hook.group == group).flatten()
-        assert chosen[group] == mine[wrong[mine].argmax()]
+    chosen = hook.representatives(fit.dataset.batch(torch.arange(96), fit.context.generator))
+    for number in range(hook.n_groups):
+        mine = torch.nonzero(group == number).flatten()
+        assert chosen[number] == mine[wrong[mine].argmax()]
+
+
+def test_of_a_patch_that_a_step_did_not_see_the_representative_stays(make: MakeFit):
+    fit = make("[{type: iga, balanced: 2, patch: 4}]", batch_size=5)
+    hook, group, seen = fit.transform, patches_of_picture(4), set()
+    assert isinstance(hook, PictureGroups)
+    for step in range(3):
+        before = hook.worst.clone()
+        training_step(fit, step)
+        indices = hook._seen
+        assert indices is not None
+        for number in range(hook.n_groups):
+            mine = indices[group[indices] == number]
+            assert hook.worst[number] in mine if len(mine) else hook.worst[number] == before[number]
+            seen |= {number} if len(mine) else set()
+    assert len(seen) > 1
 
 
 def test_the_sgd_form_lifts_every_balanced_eigenvalue_to_the_largest():

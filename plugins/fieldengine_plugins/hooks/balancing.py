@@ -57,4 +57,6 @@ class Groups:
 
 def changed(g: Tensor, vectors: Tensor, change: Tensor) -> Tensor:
     """S g for g (k, n, c), k times the same n groups."""
-    return g + torch.einsum("ne,kec->knc", vectors, change[:, None] * torch.einsum("ne,knc->kec", vectors, g))
+    columns = g.transpose(0, 1).flatten(1)
+    columns = torch.addmm(columns, vectors, change[:, None] * (vectors.t() @ columns))
+    return columns.view(g.shape[1], g.shape[0], g.shape[2]).transpose(0, 1)

@@ -34,30 +34,25 @@ class PictureGroups(Groups):
             )
         if options.representative == "group_sum" and (height % side or width % side):
             raise ValueError(f"group_sum needs whole patches; {side} does not divide {width}x{height}")
-        pixels = torch.arange(n_items, device=domain.aabb.lower.device)
-        row, column = torch.div(pixels, width, rounding_mode="floor"), pixels % width
-        self.group = torch.div(row, side, rounding_mode="floor") * across + torch.div(
-            column, side, rounding_mode="floor"
-        )
-        self.place = (row % side) * side + column % side
-        middle = (extent(row, side, height) - 1) // 2 == row % side
-        middle &= (extent(column, side, width) - 1) // 2 == column % side
-        self.centres = pixels[middle]  # one a patch, in the order of patches
-        self.wrong = torch.full((n_items,), -1.0, device=pixels.device)  # what each pixel's residual was, if ever seen
+        self.down, self.across, self.device = down, across, domain.aabb.lower.device
+        rows, columns = (middles(length, side, self.device) for length in (height, width))
+        self.centres = (rows[:, None] * width + columns).flatten()
+        self.worst = self.centres  # the pixel of each patch that was most wrong; of patches not seen yet the middle
         self.next_refresh = 0
         self._seen: Tensor | None = None
+        self._order, self._off = torch.empty(0, dtype=torch.int64), torch.empty(0)
         self._blocks: Sequence[Tensor] = []
-        self._rows = torch.empty(0)
+        self._rows: Tensor | None = None
         self._done = 0
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
         if self.options.balanced == 0:
             return None
+        if self._seen is None or not torch.equal(self._seen, batch.indices):
+            self._cut(batch.indices)
         if step >= self.next_refresh or self.vectors is None:
             self.vectors, self.change = self.balance(self._kernel_of(batch), self.vectors)
             self.next_refresh = step + self.options.refresh
-        if self._seen is None or not torch.equal(self._seen, batch.indices):
-            self._cut(batch.indices)
         self._done = 0
         return self._blocks
 
@@ -66,72 +61,96 @@ class PictureGroups(Groups):
             return cotangent
         assert self.vectors is not None
         assert self.change is not None
-        rows = self._rows[self._done : self._done + len(cotangent)]
-        self._done += len(cotangent)
-        pixels = self._seen_in_order[self._done - len(cotangent) : self._done]
-        self.wrong[pixels] = cotangent.abs().sum(dim=-1)
-        first = torch.div(rows[0], self.n_groups, rounding_mode="floor") * self.n_groups
-        count = int(torch.div(rows[-1] - first, self.n_groups, rounding_mode="floor")) + 1
-        g = cotangent.new_zeros(count * self.n_groups, cotangent.shape[1])
-        g[rows - first] = cotangent  # a group that lacks this place takes part with zero
-        return changed(g.view(count, self.n_groups, -1), self.vectors, self.change).flatten(0, 1)[rows - first]
+        first, self._done = self._done, self._done + len(cotangent)
+        if self.options.representative == "previous":
+            torch.sum(cotangent.abs(), dim=-1, out=self._off[first : self._done])
+            if self._done == len(self._off):
+                self.worst = self._most_wrong()
+        if self._rows is None:
+            g = cotangent.view(-1, self.n_groups, cotangent.shape[1])
+            return changed(g, self.vectors, self.change).flatten(0, 1)
+        rows = self._rows[first : self._done]
+        rows = rows - torch.div(rows[0], self.n_groups, rounding_mode="floor") * self.n_groups
+        g = self._placed(cotangent, rows, 0.0)  # a group that lacks this place takes part with zero
+        return changed(g, self.vectors, self.change).flatten(0, 1)[rows]
 
     def _cut(self, indices: Tensor) -> None:
         """Blocks of rows: those at one place of all groups together, in the order of groups."""
-        key = self.place[indices] * self.n_groups + self.group[indices]
-        order = torch.argsort(key, stable=True)
-        places = torch.div(key[order], self.n_groups, rounding_mode="floor")
+        side, row = self.side, torch.div(indices, self.sensor.width, rounding_mode="floor")
+        column = indices % self.sensor.width
+        group = torch.div(row, side, rounding_mode="floor") * self.across
+        group += torch.div(column, side, rounding_mode="floor")
+        key = ((row % side) * side + column % side) * self.n_groups + group
+        self._order = torch.argsort(key, stable=True)
+        places = torch.div(key[self._order], self.n_groups, rounding_mode="floor")
         counts = torch.unique_consecutive(places, return_counts=True)[1]
-        self._blocks = order.split(counts.tolist())
-        # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
-        block = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts)
-        self._rows = block * self.n_groups + self.group[indices][order]
-        self._seen, self._seen_in_order = indices.clone(), indices[order]
+        self._blocks = self._order.split(counts.tolist())
+        self._rows = None
+        if len(indices) != len(counts) * self.n_groups:
+            # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
+            block = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts)
+            self._rows = block * self.n_groups + group[self._order]
+        self._seen, self._off = indices.clone(), torch.empty(len(indices), device=key.device)
+
+    def _placed(self, values: Tensor, rows: Tensor, absent: float) -> Tensor:
+        """Values (m, ...) at these rows of (block, group) -> (blocks, groups, ...)."""
+        blocks = int(torch.div(rows[-1], self.n_groups, rounding_mode="floor")) + 1
+        placed = values.new_full((blocks * self.n_groups, *values.shape[1:]), absent)
+        placed[rows] = values
+        return placed.view(blocks, self.n_groups, *values.shape[1:])
 
     def _kernel_of(self, batch: Batch) -> Tensor:
         if self.options.representative == "group_sum":
-            order = torch.argsort(self.group * (int(self.place.max()) + 1) + self.place)
-            return self.kernel(self.field.values, self._positions(order), per_group=len(order) // self.n_groups)
-        return self.kernel(self.field.values, self._positions(self._representatives(batch)))
+            row, column = (torch.arange(n, device=self.device) for n in (self.sensor.height, self.sensor.width))
+            pixels = (row[:, None] * self.sensor.width + column).view(self.down, self.side, self.across, self.side)
+            pixels = pixels.transpose(1, 2).flatten()
+            return self.kernel(self.field.values, self._positions(pixels), per_group=self.side**2)
+        return self.kernel(self.field.values, self._positions(self.representatives(batch)))
+
+    def representatives(self, batch: Batch) -> Tensor:
+        """A pixel of each patch, (n,), for a step with this batch, which is the one that was cut last."""
+        if self.options.representative == "centre":
+            return self.centres
+        if self.options.representative == "residual":
+            self._look(batch)
+        return self.worst
 
     def _positions(self, pixels: Tensor) -> Tensor:
         items = self.sensor.items(pixels)
         assert isinstance(items, Points)
         return items.positions
 
-    def _representatives(self, batch: Batch) -> Tensor:
-        """A pixel of each group, (n,)."""
-        if self.options.representative == "centre":
-            return self.centres
-        if self.options.representative == "residual":
-            self._look(batch)
-        best = self.wrong.new_full((self.n_groups,), -1.0).scatter_reduce(0, self.group, self.wrong, "amax")
-        is_best = (self.wrong == best[self.group]) & (best[self.group] >= 0)
-        pixels = self.centres.clone()
-        candidates = torch.nonzero(is_best).flatten().flip(0)  # of equals the first, which is written last
-        pixels[self.group[candidates]] = candidates
-        return pixels
+    def _most_wrong(self) -> Tensor:
+        """The pixel with the largest residual of each group, (n,); where none was seen, the one there was."""
+        assert self._seen is not None
+        if self._rows is None:
+            row = self._off.view(-1, self.n_groups).argmax(dim=0) * self.n_groups
+            return self._seen[self._order[row + torch.arange(self.n_groups, device=self.device)]]
+        off, place = self._placed(self._off, self._rows, -1.0).max(dim=0)
+        number = torch.arange(len(self._off), device=self.device)
+        row = self._placed(number, self._rows, 0).gather(0, place[None]).squeeze(0)
+        return torch.where(off >= 0, self._seen[self._order[row]], self.worst)
 
     @torch.no_grad()
     def _look(self, batch: Batch) -> None:
         """Residuals of this step's pixels before it is done."""
         values = self.field.values
-        for part in torch.arange(len(batch), device=batch.indices.device).split(4096):
-            tile = batch[part]
-            off = values(self._positions(tile.indices)) - tile.targets
-            self.wrong[tile.indices] = off.abs().sum(dim=-1)
+        for rows, off in zip(self._order.split(4096), self._off.split(4096), strict=True):
+            tile = batch[rows]
+            torch.sum((values(self._positions(tile.indices)) - tile.targets).abs(), dim=-1, out=off)
+        self.worst = self._most_wrong()
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"wrong": self.wrong, "next_refresh": self.next_refresh}
+        state: dict[str, Any] = {"worst": self.worst, "next_refresh": self.next_refresh}
         return state if self.vectors is None else {**state, "vectors": self.vectors, "change": self.change}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.wrong, self.next_refresh = state["wrong"].to(self.wrong), int(state["next_refresh"])
+        self.worst, self.next_refresh = state["worst"].to(self.device), int(state["next_refresh"])
         if "vectors" in state:
-            self.vectors, self.change = state["vectors"].to(self.wrong), state["change"].to(self.wrong)
+            self.vectors, self.change = state["vectors"].to(self.device), state["change"].to(self.device)
 
 
-def extent(index: Tensor, side: int, length: int) -> Tensor:
-    """How many of `side` the patch has that this row or column lies in; fewer at the border."""
-    first = torch.div(index, side, rounding_mode="floor") * side
-    return (length - first).clamp(max=side)
+def middles(length: int, side: int, device: torch.device) -> Tensor:
+    """The row, or column, in the middle of each patch of `side`; the last one may have fewer."""
+    first = torch.arange(0, length, side, device=device)
+    return first + torch.div((length - first).clamp(max=side) - 1, 2, rounding_mode="floor")
