@@ -73,7 +73,8 @@ def gram(
         _add_by_rule(total, heard, knowing, set(silent.values()))
         for part in _by_row(heard, Whole(module, values), points, silent, n, told or _say_nothing):
             total += part
-    return total.triu() + total.triu(1).t()
+    mirrored = total.t().contiguous().tril_(-1)
+    return total.triu_().add_(mirrored)
 
 
 def own(module: nn.Module) -> list[nn.Parameter]:

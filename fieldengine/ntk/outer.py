@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 MOST = 1 << 22  # numbers of a table that is kept in between
-SLAB = 128  # items whose products with all later ones are computed at once
+SLAB = 512  # items whose products with all later ones are computed at once
 
 
 def add_of_outer_products(total: Tensor, a: Tensor, d: Tensor, *, bias: bool = False) -> None:

@@ -27,7 +27,8 @@ Function = reference.RealFunction | reference.ComplexFunction
 
 INLINED: Any = {"fastmath": {"contract"}, "forceinline": True}  # a call would end vector code
 
-SMALL = 1 << 14  # numbers for which compiling and sharing out is not worth it
+SMALL = 1 << 14  # numbers for which compiling is not worth it
+PART = 1 << 17  # numbers that take as long as to wake a thread
 PI = tuple(map(np.float32, (3.140625, 0.0009675025939941406, 1.5099580252808664e-07)))  # a sum; few bits each
 LOG_2 = tuple(map(np.float32, (0.69140625, 0.0017409306019544601)))
 # least largest relative error: of sin(r) / r - 1 in r^2 on [0, pi/2], 5e-9; of exp(r) on [-ln 2 / 2, ln 2 / 2], 2e-9
@@ -81,7 +82,7 @@ def run(kernel: Any, function: Function, u: Tensor, constants: tuple[float, ...]
         rows = (last - first, width) if paired else (1, last - first)
         kernel(*(array[first * width : last * width].reshape(rows) for array in arrays), numbers)
 
-    share(part, u.numel() // width, least=1 if paired else 4096)
+    share(part, u.numel() // width, least=max(1, PART // max(1, width)))
     return out
 
 
