@@ -93,8 +93,10 @@ def training_step(fit: Fit, step: int) -> StepReport:
     report = StepReport.none(indices.device)
     # what may be mixed comes at once; else a batch of millions is fetched piece by piece
     for part in [indices] if fit.transform or fit.joint else indices.split(FETCH):
-        batch = fit.dataset.batch(part, fit.context.generator)
-        report += render_and_backpropagate(fit, batch, step, len(indices))
+        # no name for it here: it is put in another order where a transform asks for one, and then not needed twice
+        report += render_and_backpropagate(
+            fit, fit.dataset.batch(part, fit.context.generator), step, n_items=len(indices)
+        )
     for regularizer, points in zip(fit.regularizers, fit.grids, strict=True):
         regularizer.penalty(step, fit.field, points).backward()
     if fit.clip is not None:

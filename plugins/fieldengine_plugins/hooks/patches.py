@@ -76,21 +76,25 @@ class PictureGroups(Groups):
 
     def _cut(self, indices: Tensor) -> None:
         """Blocks of rows: those at one place of all groups together, in the order of groups."""
-        side, row = self.side, torch.div(indices, self.sensor.width, rounding_mode="floor")
-        column = indices % self.sensor.width
-        group = torch.div(row, side, rounding_mode="floor") * self.across
-        group += torch.div(column, side, rounding_mode="floor")
-        key = ((row % side) * side + column % side) * self.n_groups + group
+        key = self._place_and_group(indices)
         self._order = torch.argsort(key, stable=True)
-        places = torch.div(key[self._order], self.n_groups, rounding_mode="floor")
+        key = key[self._order]
+        places = torch.div(key, self.n_groups, rounding_mode="floor")
         counts = torch.unique_consecutive(places, return_counts=True)[1]
         self._blocks = self._order.split(counts.tolist())
         self._rows = None
         if len(indices) != len(counts) * self.n_groups:
             # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
             block = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts)
-            self._rows = block * self.n_groups + group[self._order]
+            self._rows = block * self.n_groups + key % self.n_groups
         self._seen, self._off = indices.clone(), torch.empty(len(indices), device=key.device)
+
+    def _place_and_group(self, pixels: Tensor) -> Tensor:
+        """One number for both, of pixels (m,): place in the patch times the number of patches, and which patch."""
+        row, column = torch.div(pixels, self.sensor.width, rounding_mode="floor"), pixels % self.sensor.width
+        key = (row % self.side).mul_(self.side).add_(column % self.side).mul_(self.down)
+        key += row.div_(self.side, rounding_mode="floor")
+        return key.mul_(self.across).add_(column.div_(self.side, rounding_mode="floor"))
 
     def _placed(self, values: Tensor, rows: Tensor, absent: float) -> Tensor:
         """Values (m, ...) at these rows of (block, group) -> (blocks, groups, ...)."""
