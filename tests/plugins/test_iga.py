@@ -169,6 +169,21 @@ def test_of_a_patch_that_a_step_did_not_see_the_representative_stays(make: MakeF
     assert len(seen) > 1
 
 
+def test_a_pixel_that_comes_twice_takes_the_place_of_no_other(make: MakeFit):
+    """As many rows as whole blocks would have are not whole blocks."""
+    fit = make("[{type: iga, balanced: 2, patch: 4, representative: centre}]")
+    hook = fit.transform
+    assert isinstance(hook, PictureGroups)
+    indices = torch.tensor([0, 0, 8, 48, 52, 56])  # the first places of six patches; one twice, one not at all
+    batch = fit.dataset.batch(indices, fit.context.generator)
+    hook.prepare(0, fit.field, batch)
+    assert hook._rows is not None
+    g = torch.randn(6, 3)
+    out = hook.adjust(g, batch.items, fit.renderer.render(fit.field, batch.items, background=None, generator=None))
+    assert out.shape == g.shape
+    assert torch.equal(out[0], out[1]), "the same pixel"
+
+
 def test_the_sgd_form_lifts_every_balanced_eigenvalue_to_the_largest():
     torch.manual_seed(0)
     a = torch.randn(12, 12)

@@ -42,7 +42,7 @@ class PictureGroups(Groups):
         self._seen: Tensor | None = None
         self._order, self._off = torch.empty(0, dtype=torch.int64), torch.empty(0)
         self._blocks: Sequence[Tensor] = []
-        self._rows: Tensor | None = None
+        self._rows: Tensor | None = None  # None where each place has every patch, once and in order
         self._done = 0
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
@@ -82,11 +82,10 @@ class PictureGroups(Groups):
         places = torch.div(key, self.n_groups, rounding_mode="floor")
         counts = torch.unique_consecutive(places, return_counts=True)[1]
         self._blocks = self._order.split(counts.tolist())
-        self._rows = None
-        if len(indices) != len(counts) * self.n_groups:
-            # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
-            block = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts)
-            self._rows = block * self.n_groups + key % self.n_groups
+        # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
+        rows = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts).mul_(self.n_groups)
+        rows += key.remainder_(self.n_groups)
+        self._rows = None if torch.equal(rows, torch.arange(len(rows), device=rows.device)) else rows
         self._seen, self._off = indices.clone(), torch.empty(len(indices), device=key.device)
 
     def _place_and_group(self, pixels: Tensor) -> Tensor:
