@@ -14,6 +14,9 @@ import pytest
 import torch
 import trimesh
 
+from fieldengine import fitting
+from fieldengine.rendering.picture import Picture
+from fieldengine.training import metrics
 from fieldengine.types import RunContext
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +35,14 @@ def data() -> Path:
 @pytest.fixture
 def context() -> RunContext:
     return RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
+
+
+@pytest.fixture
+def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coarse scores of surfaces and no portrait of a finished run, for tests that look at neither."""
+    for name, value in (("CHAMFER_RESOLUTION", 8), ("SURFACE_POINTS", 200), ("IOU_POINTS", 200)):
+        monkeypatch.setattr(metrics, name, value)
+    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
 
 
 @pytest.fixture

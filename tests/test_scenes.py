@@ -10,13 +10,9 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
-import torch
 
 import fieldengine
-from fieldengine import fitting
-from fieldengine.rendering.picture import Picture
 from fieldengine.scene import SceneConfig, read_scene
-from fieldengine.training import metrics
 
 SCENES = sorted((Path(__file__).resolve().parents[1] / "scenes").glob("*.yaml"))
 
@@ -87,12 +83,8 @@ def test_it_parses_and_names_what_is_installed(path: Path):
     assert all(plugin.distribution == "fieldengine" for plugin in config.plugins)
 
 
-def test_it_trains_and_goes_on_to_scores(
-    path: Path, tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    for name, value in (("CHAMFER_RESOLUTION", 8), ("SURFACE_POINTS", 100), ("IOU_POINTS", 100)):
-        monkeypatch.setattr(metrics, name, value)
-    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
+@pytest.mark.usefixtures("quick_scores")
+def test_it_trains_and_goes_on_to_scores(path: Path, tiny: dict[str, Any], tmp_path: Path):
     run = fieldengine.train(path, tiny, out=tmp_path / "run")
     assert run.status == "done"
     assert run.summary["steps"] == 4

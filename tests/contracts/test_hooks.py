@@ -14,12 +14,10 @@ import torch
 from torch import Tensor
 
 import fieldengine
-from fieldengine import fitting
 from fieldengine.build import build_dataset, build_fit
 from fieldengine.errors import FieldEngineError, PluginError, SceneError
-from fieldengine.rendering.picture import Picture
 from fieldengine.scene import read_scene
-from fieldengine.training import checkpoint, metrics
+from fieldengine.training import checkpoint
 from fieldengine.training.step import Fit, Residuals, training_step
 from fieldengine.types import Batch, RunContext
 
@@ -191,7 +189,7 @@ KINDS = list(DATA)
 
 
 @pytest.fixture(autouse=True)
-def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_scores: None) -> Iterator[None]:
     """An installed distribution `stranger` 1.0 with the hooks above, as pip leaves it behind."""
     site = tmp_path / "site"
     info = site / "stranger-1.0.dist-info"
@@ -202,11 +200,6 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (info / "entry_points.txt").write_text("\n".join(["[fieldengine.hooks]", *lines, ""]))
     monkeypatch.syspath_prepend(site)
     importlib.invalidate_caches()
-    monkeypatch.setattr(metrics, "CHAMFER_RESOLUTION", 8)
-    monkeypatch.setattr(metrics, "SURFACE_POINTS", 200)
-    monkeypatch.setattr(metrics, "IOU_POINTS", 200)
-    # the portrait of a finished run: nothing here looks at it
-    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
     yield
     sys.modules.pop("stranger_hooks", None)
 

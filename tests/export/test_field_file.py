@@ -15,11 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import fieldengine
-from fieldengine import fitting
 from fieldengine.errors import FieldEngineError, RunError
-from fieldengine.rendering.picture import Picture, render_picture
+from fieldengine.rendering.picture import render_picture
 from fieldengine.run import Run
-from fieldengine.training import metrics
 
 SINES = "field: {encoding: identity, activation: {type: finer, omega: 5, first_omega: 5}, width: 8, depth: 1}\n"
 SCENES = {
@@ -31,12 +29,7 @@ SCENES = {
 }
 KINDS = list(SCENES)
 
-
-@pytest.fixture(autouse=True)
-def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("CHAMFER_RESOLUTION", 8), ("SURFACE_POINTS", 200), ("IOU_POINTS", 200)):
-        monkeypatch.setattr(metrics, name, value)
-    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
+pytestmark = pytest.mark.usefixtures("quick_scores")
 
 
 @pytest.fixture

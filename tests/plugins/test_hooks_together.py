@@ -29,6 +29,7 @@ def scene(tmp_path: Path) -> Path:
     return tmp_path / "scene.yaml"
 
 
+@pytest.mark.usefixtures("quick_scores")
 @pytest.mark.parametrize("kind", DATA)
 def test_three_kinds_of_hooks_train_together_and_resume_to_the_same_bits(kind: str, scene: Path, tmp_path: Path):
     hooks = f"[{{type: nint, fraction: 0.5{SAMPLER[kind]}}}, {{type: iga, balanced: 3, patch: 4}}, {KAR}]"

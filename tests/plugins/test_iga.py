@@ -301,6 +301,7 @@ def test_each_place_of_all_groups_of_neighbouring_rays_is_multiplied_by_s(tmp_pa
     assert torch.equal(out[untouched], g[untouched])
 
 
+@pytest.mark.usefixtures("quick_scores")
 @pytest.mark.parametrize("kind", ["mesh", "rays"])
 def test_points_in_space_and_rays_are_adjusted_too(tmp_path: Path, kind: str):
     import trimesh

@@ -137,7 +137,10 @@ def test_a_cell_that_fails_stops_no_other(sweep_file: Write, tmp_path: Path):
 def test_a_killed_sweep_finishes_to_the_same_table(how: signal.Signals, whole: Path, tmp_path: Path):
     path = whole / "mine.yaml"
     command = [sys.executable, "-m", "fieldengine", "sweep", str(path), "--out", str(tmp_path / "cut")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ})
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
+    )  # fmt: skip
     until = time.monotonic() + 60
     while not list((tmp_path / "cut").glob("cells/*/checkpoints/*")):  # in the middle of the first run
         assert time.monotonic() < until
