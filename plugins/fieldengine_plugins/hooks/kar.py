@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -37,10 +38,13 @@ class Kar:
     edge h, which neither vanishes where it is dense nor is led by it.
 
     The paper adds sums over pixels and over the grid, here both are means: its lambda is `weight` times pixels over
-    points of the grid. It finds lambda best at 0.01 to 0.1 and rank at 100; g, grid and rates are not published. A step
-    asks the field for as many points as there are keys or queries, whichever are more, and holds their graph; the
-    matrix A is never held. 1024 keys cost next to nothing beside a batch of a picture, 4096 about 0.6 of a full one of
-    256 x 256 pixels; with `keys: null` all of a grid of 256 attends to all of it, 4 billion logits a step.
+    points of the grid. It finds lambda best at 0.01 to 0.1 and rank at 100; g, grid and rates are not published. There
+    all points of the grid are keys. Of those drawn for a step a `window` of neighbours fills what is hidden far better
+    than as many anywhere, of which even the nearest is too far away (docs/quality.md).
+
+    A step asks the field for as many points as there are keys or queries, whichever are more, and holds their graph;
+    the matrix A is never held. 1024 keys cost next to nothing beside a batch of a picture, 4096 about 0.6 of a full one
+    of 256 x 256 pixels; with `keys: null` all of a grid of 256 attends to all of it, 4 billion logits a step.
 
     Scene: `training: {hooks: [{type: kar, weight: 0.01, grid: 256}]}`
     """
@@ -52,25 +56,20 @@ class Kar:
     grid: Annotated[int, Field(ge=2)] = 64
     """points per axis of the grid that queries and keys are taken from"""
     keys: Annotated[int, Field(ge=2)] | None = 1024
-    """points of the grid drawn anew for each step to average over; null takes all of them"""
+    """points of the grid drawn anew for each step to average over; null, or more than it has, takes all of them"""
     queries: Annotated[int, Field(ge=1)] | None = None
     """points of the grid that are compared with their mean; null takes the keys themselves, which costs least"""
+    draw: Literal["window", "anywhere"] = "window"
+    """where keys and queries are drawn: a square, or cube, of so many neighbours or the next fewer; or anywhere"""
     mode: Literal["l2", "l2sq", "dirichlet"] = "l2"
     """what is punished, see above"""
-    omega: Annotated[float, Field(gt=0)] = 30.0
-    """frequency of g's first layer: the higher, the nearer are the points that look alike at first"""
+    omega: Annotated[float, Field(gt=0)] | None = None
+    """frequency of g's first layer: the higher, the nearer are the points that look alike at first; null is half of
+    `grid`, with which these are next neighbours"""
     lr: Annotated[float, Field(gt=0)] = 1.0
     """g's learning rate, relative to training.lr"""
 
     def build(self, *, field: nn.Module, domain: Domain, context: RunContext) -> nn.Module:
-        n_points = self.grid**domain.aabb.dim
-        for name, count in (("keys", self.keys), ("queries", self.queries)):
-            if count is not None and count > n_points:
-                size = " x ".join([str(self.grid)] * domain.aabb.dim)
-                raise ValueError(
-                    f"{name} {count:,} are more than the {n_points:,} points of a grid of {size}; "
-                    f"set a larger grid, or {name}: null"
-                )
         if not isinstance(field, SignalField | SurfaceField | RadianceField):
             raise ValueError(f"{type(field).__name__} has none of values, sdf and density, so it has no f to compare")
         cuda = [context.device] if context.device.type == "cuda" else []
@@ -101,10 +100,12 @@ class KarModule(nn.Module):
         return self.options.weight * found
 
     def _attention(self, ask: Any, points: Tensor) -> Tensor:
-        n_keys = self.options.keys or len(points)
-        n_queries = self.options.queries or n_keys
-        # queries and keys are the first of the same drawn points, so that query i is key i
-        x = self._drawn(points, max(n_keys, n_queries))
+        n_keys = min(self.options.keys or len(points), len(points))
+        n_queries = min(self.options.queries or n_keys, len(points))
+        # queries and keys are the first of the same points, so that query i is key i
+        x = self._neighbours(points, max(n_keys, n_queries))
+        if n_keys != n_queries:
+            x = self._drawn(x, len(x), shuffled=True)
         f, g = ask(x), self.networks[0](self.aabb.to_unit(x))
         off = f[:n_queries] - attended(g[:n_queries], g[:n_keys], f[:n_keys])
         squared = off.square().sum(dim=-1)
@@ -125,16 +126,28 @@ class KarModule(nn.Module):
             total = total + line_energy(network(place).softmax(dim=-1), f) / (n * n_lines)
         return total
 
-    def _drawn(self, points: Tensor, count: int) -> Tensor:
-        """`count` of the rows in any order, or all of them as they are, for which nothing is drawn."""
-        if count == len(points):
+    def _neighbours(self, points: Tensor, count: int) -> Tensor:
+        """At most `count` points of the grid, (m, d)."""
+        n, dim = self.grid, points.shape[1]
+        if self.options.draw == "anywhere" or count == len(points):
+            return self._drawn(points, count)
+        side = math.floor(count ** (1.0 / dim) + 1e-9)
+        window = points.view(*[n] * dim, dim)
+        for axis in range(dim):
+            first = int(torch.randint(n - side + 1, (), generator=self.generator, device=self.generator.device))
+            window = window.narrow(axis, first, side)
+        return window.reshape(-1, dim)
+
+    def _drawn(self, points: Tensor, count: int, shuffled: bool = False) -> Tensor:
+        """`count` of the rows in any order; or all of them as they are, for which nothing is drawn unless shuffled."""
+        if count == len(points) and not shuffled:
             return points
         return points[torch.randperm(len(points), generator=self.generator)[:count].to(points.device)]
 
 
 def sine_network(in_dim: int, options: Kar, *, bounded: bool) -> nn.Module:
     """g: (m, in_dim) in [-1, 1] -> (m, rank), in [-1, 1] where bounded, so that logits stay below the rank."""
-    sine = Siren(omega=1.0, first_omega=options.omega)
+    sine = Siren(omega=1.0, first_omega=options.omega or 0.5 * options.grid)
     widths = [in_dim, *[WIDTH] * DEPTH]
     hidden = [sine.hidden(a, b, is_first=i == 0) for i, (a, b) in enumerate(itertools.pairwise(widths))]
     last = sine.hidden(WIDTH, options.rank, is_first=False) if bounded else sine.output(WIDTH, options.rank)
