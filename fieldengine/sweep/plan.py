@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -79,7 +79,8 @@ def read_sweep(
     """
     registry = registry or Registry()
     root = document.read(path)
-    blocks = _with_profile(_known(root, KEYS, ""), profile)
+    own = _known(root, KEYS, "")
+    blocks = _with_profile(own, profile)
     if data is not None and not data.is_dir():
         raise SceneError(f"--data {data} is no folder")
     if data is not None:  # a scene file stands beside the sweep, the paths of one that is written here do not
@@ -88,7 +89,7 @@ def read_sweep(
     base = document.override(_base_scene(root, blocks.get("scene")), "training.tile", Node(TILE, root.origin))
     for key, node in _mapping(blocks.get("set"), root, "set").items():
         base = document.override(base, key, node)
-    axes = {name: _axis(name, node) for name, node in _mapping(blocks.get("grid"), root, "grid").items()}
+    axes = _axes(blocks.get("grid"), root)
     axes[SEED] = _seeds(blocks.get("seeds"), root)
     _refuse_shared_keys(axes)
     n = 1
@@ -109,7 +110,8 @@ def read_sweep(
         cells[cell] = Cell(cell, chosen, check_scene(tree, cell, registry))
     labels = {name: list(axis) for name, axis in axes.items()}
     rows = _rows(blocks.get("rows"), labels)
-    published = _published(blocks.get("published"), root, rows, labels[rows])
+    without_profile = _axes(own.get("grid"), root).get(rows, {})
+    published = _published(blocks.get("published"), root, rows, labels[rows], {*labels[rows], *without_profile})
     milestones = list(_milestones(blocks.get("milestones"), root))
     for cell in cells.values() if milestones else ():
         if not cell.config.evaluation.every:
@@ -167,6 +169,11 @@ def _base_scene(root: Node, node: Node | None) -> Node:
     if not isinstance(node.value, dict):
         raise node.origin.error(f"expected a scene file, or a scene written here, found {node.plain()!r}", "scene")
     return node
+
+
+def _axes(grid: Node | None, root: Node) -> dict[str, dict[str, dict[str, Node]]]:
+    """Axis -> label -> key -> value."""
+    return {name: _axis(name, node) for name, node in _mapping(grid, root, "grid").items()}
 
 
 def _axis(name: str, node: Node) -> dict[str, dict[str, Node]]:
@@ -230,7 +237,10 @@ def _rows(node: Node | None, labels: dict[str, list[str]]) -> str:
     return node.value
 
 
-def _published(node: Node | None, root: Node, rows: str, labels: list[str]) -> dict[str, dict[str, float]]:
+def _published(
+    node: Node | None, root: Node, rows: str, labels: Sequence[str], known: Collection[str]
+) -> dict[str, dict[str, float]]:
+    """Numbers of the rows there are; the file knows more where a profile leaves some out."""
     found: dict[str, dict[str, float]] = {}
     for metric, of_labels in _mapping(node, root, "published").items():
         where, found[metric] = f"published.{metric}", {}
@@ -238,11 +248,11 @@ def _published(node: Node | None, root: Node, rows: str, labels: list[str]) -> d
             value = number.plain()
             if not isinstance(value, int | float) or isinstance(value, bool):
                 raise number.origin.error(f"expected a number, found {value!r}", f"{where}.{label}")
-            if label not in labels:  # a profile may leave rows out, but a name that is none is a slip
-                if hint := did_you_mean(label, labels):
-                    raise number.origin.error(f'no row "{label}" on axis "{rows}".{hint}', where)
-                continue
-            found[metric][label] = float(value)
+            if label not in known:
+                hint = did_you_mean(label, known) or f" Rows: {', '.join(labels)}"
+                raise number.origin.error(f'no row "{label}" on axis "{rows}".{hint}', where)
+            if label in labels:
+                found[metric][label] = float(value)
     return found
 
 

@@ -54,6 +54,13 @@ def test_a_grid_makes_every_combination_with_every_seed(plan: Callable[..., Swee
     assert (sweep.rows, sweep.published) == ("method", {"psnr": {"sine": 38.5}})
 
 
+def test_numbers_of_rows_that_a_profile_leaves_out_are_left_out_too(plan: Callable[..., Sweep]):
+    other = SWEEP.replace("grid: {dataset", "grid: {method: {sines: {field.activation: siren}}, dataset")
+    sweep = plan(other, profile="small")
+    assert sweep.axes["method"] == ["sines"]
+    assert sweep.published == {"psnr": {}}
+
+
 def test_a_profile_lays_its_keys_and_axes_over(plan: Callable[..., Sweep]):
     sweep = plan(profile="small")
     assert [cell.name for cell in sweep.cells] == ["sine-photo-7", "plain-photo-7"]
@@ -99,6 +106,7 @@ def test_milestones_are_read_in_order(plan: Callable[..., Sweep]):
         ("field.width: 8", "field.wdth: 8", 'mine.yaml:2: field.wdth: no such key'),
         ("training.lr: 0.5", "training.lr: fast", "mine.yaml:6: training.lr"),
         ("plain: {field", "sine!: {field", None),
+        ("psnr: {sine: 38.5}", "psnr: {other: 38.5}", 'no row "other" on axis "method". Rows: sine, plain'),
         ("psnr: {sine: 38.5}", "psnr: {sines: 38.5}", 'no row "sines" on axis "method". Did you mean "sine"'),
         ("psnr: {sine: 38.5}", "psnr: {sine: much}", "expected a number"),
         ("dataset.path: [", "field.activation: [", 'the axes "method" and "field.activation" both set field.act'),
