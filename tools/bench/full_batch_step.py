@@ -6,21 +6,14 @@ numbers, in the rival as complex tensors.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
-import imageio.v3 as iio
-import numpy as np
 import torch
+from fits import fit_of_picture, picture, steps_of
 from pair import Question, Step, main
 
-from fieldengine.build import build_dataset, build_fit
 from fieldengine.precision import matrix_products
-from fieldengine.scene import read_scene
-from fieldengine.training.step import training_step
 from fieldengine.training.tile import choose_tile
-from fieldengine.types import RunContext
 
 SIDE, WIDTH, DEPTH = 512, 256, 4
 COMPLEX_WIDTH = 181
@@ -31,26 +24,12 @@ training: {{batch_size: full}}
 """
 
 
-def picture(side: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
-
-
 def ours(side: int, precision: str, activation: str = "finer") -> Step:
-    with tempfile.TemporaryDirectory() as folder:
-        iio.imwrite(Path(folder) / "picture.png", picture(side))
-        (Path(folder) / "scene.yaml").write_text(SCENE)
-        width = WIDTH if activation == "finer" else 2 * COMPLEX_WIDTH
-        scene = read_scene(Path(folder) / "scene.yaml", [f"field.activation={activation}", f"field.width={width}"])
-        context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
-        fit, _ = build_fit(scene, build_dataset(scene, context), context)
-    with matrix_products(precision, context.device):
+    width = WIDTH if activation == "finer" else 2 * COMPLEX_WIDTH
+    fit = fit_of_picture(side, SCENE, [f"field.activation={activation}", f"field.width={width}"])
+    with matrix_products(precision, fit.context.device):
         fit.tile = choose_tile(fit)
-
-    def step() -> None:
-        with matrix_products(precision, context.device):
-            training_step(fit, 0)
-
-    return step
+    return lambda: steps_of(fit, precision)(0)
 
 
 def plain_loop(width: int, dtype: torch.dtype, activate: Callable[[torch.Tensor], torch.Tensor]) -> Step:

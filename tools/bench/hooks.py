@@ -10,23 +10,13 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # both sides are ours, and start as the command line does
 
-import imageio.v3 as iio
-import torch
-from full_batch_step import picture
+from fits import fit_of, fit_of_picture, steps_of
 from pair import Question, Step, main
-
-from fieldengine.build import build_dataset, build_fit
-from fieldengine.memory import keep_freed_memory
-from fieldengine.precision import matrix_products
-from fieldengine.scene import read_scene
-from fieldengine.training.step import training_step
-from fieldengine.types import RunContext
 
 ROOT = Path(__file__).resolve().parents[2]
 LEGO = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data")) / "scenes" / "lego_400"
@@ -40,32 +30,18 @@ WARM, STEPS = 300, 10  # of lego: until its grid is settled, and those timed tog
 
 def on_picture(side: int, *overrides: str) -> Step:
     """A step on side x side pixels."""
-    with tempfile.TemporaryDirectory() as folder:
-        iio.imwrite(Path(folder) / "picture.png", picture(side))
-        (Path(folder) / "scene.yaml").write_text(SCENE)
-        return steps(Path(folder) / "scene.yaml", *overrides)
+    step, numbers = steps_of(fit_of_picture(side, SCENE, overrides)), itertools.count()
+    return lambda: step(next(numbers))
 
 
 def on_lego(*overrides: str) -> Step:
     """Ten steps of the ready NeRF scene, after 300."""
-    step = steps(ROOT / "scenes" / "nerf.yaml", f"dataset.path={LEGO}", "dataset.downscale=4", *overrides)
-    for _ in range(WARM):
-        step()
-    return lambda: [step() for _ in range(STEPS)]
-
-
-def steps(scene_file: Path, *overrides: str) -> Step:
-    keep_freed_memory()
-    scene = read_scene(scene_file, overrides)
-    context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
-    fit, _ = build_fit(scene, build_dataset(scene, context), context)
-    numbers = itertools.count()
-
-    def step() -> None:
-        with matrix_products("auto", context.device):
-            training_step(fit, next(numbers))
-
-    return step
+    scene = ROOT / "scenes" / "nerf.yaml"
+    step = steps_of(fit_of(scene, [f"dataset.path={LEGO}", "dataset.downscale=4", *overrides]))
+    for number in range(WARM):
+        step(number)
+    numbers = itertools.count(WARM)
+    return lambda: [step(next(numbers)) for _ in range(STEPS)]
 
 
 def question(text: str, asked: str, setup: Any, hook: str, memory: str = "") -> Question:

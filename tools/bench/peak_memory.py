@@ -33,7 +33,7 @@ def work(side: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture.png"
         # written by another process, whose buffers are not counted
-        code = "import sys; from full_batch_step import *; iio.imwrite(sys.argv[2], picture(int(sys.argv[1])))"
+        code = "import sys; from fits import *; iio.imwrite(sys.argv[2], picture(int(sys.argv[1])))"
         subprocess.run([sys.executable, "-c", code, str(side), str(path)], cwd=Path(__file__).parent, check=True)
         (Path(folder) / "scene.yaml").write_text(SCENE)
         scene = read_scene(Path(folder) / "scene.yaml")

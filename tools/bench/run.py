@@ -1,7 +1,7 @@
 """Run the benchmarks beside this file; write docs/benchmarks.md and tools/bench/results.json.
 
 Each script runs a rival and ours in turn and prints the ratio as JSON. `run.py march` runs one and keeps the others'
-last results. What takes hours runs only when named: `run.py parity`.
+last results. What takes long runs only when named: `run.py parity samplers`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 QUESTIONS = ["hash_grid", "march", "full_batch_step", "quality", "ntk_gram", "hooks", "growth", "peak_memory", "lego"]
-HOURS = ["parity"]
+LONG = ["parity", "samplers"]
 RESULTS = HERE / "results.json"
 PAGE = HERE.parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -38,7 +38,7 @@ def main() -> int:
         for result in before[name]:
             print(f"  {result['question']}: {shown(result['ratio'])} ({result['asked'] or 'no bound'})")
     RESULTS.write_text(json.dumps(before, indent=2) + "\n")
-    rows = [row(result) for name in QUESTIONS + HOURS for result in before.get(name, [])]
+    rows = [row(result) for name in QUESTIONS + LONG for result in before.get(name, [])]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     rates = next(r for name in QUESTIONS for r in before.get(name, []) if "gemm_gflops" in r)
     table = [
