@@ -248,6 +248,16 @@ def test_the_heaviest_sample_of_each_ray_stands_for_it():
     assert heaviest_samples(Rendered(torch.zeros(4, 3), samples=samples, weights=weights), 4).tolist() == [1, -1, 4, -1]
 
 
+@pytest.mark.parametrize("d", [1, 2, 3, 4])
+def test_a_place_on_the_curve_is_the_bits_of_all_axes_in_turn(d: int):
+    points = torch.rand(200, d, generator=torch.Generator().manual_seed(0)) * 2.2 - 1.1  # some beyond the box
+    bits = min(20, 60 // d)
+    found = z_order(points).tolist()
+    for place, point in zip(found, points.double().tolist(), strict=True):
+        cells = [min(max(int((x + 1) / 2 * 2**bits), 0), 2**bits - 1) for x in point]
+        assert place == sum(((cells[axis] >> bit) & 1) << (bit * d + axis) for bit in range(bits) for axis in range(d))
+
+
 def test_neighbours_on_the_curve_are_neighbours_in_space():
     points = torch.rand(4096, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     runs = points[z_order(points).argsort()].view(64, 64, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 SIDE_OF_RAYS = 4
+DIGITS = 10  # bits that are spread at once
 
 
 class SpaceGroups(Groups):
@@ -114,10 +116,18 @@ def look_of(field: Any, viewdirs: Tensor, lengths: Tensor) -> Any:
 def z_order(unit: Tensor) -> Tensor:
     """Where points (m, d) of [-1, 1] lie on a curve that fills space, (m,) int64: near on it is near in space."""
     d = unit.shape[1]
-    bits = 60 // d
-    cells = ((unit.double() + 1.0) * 0.5 * 2**bits).long().clamp(0, 2**bits - 1)
-    code = torch.zeros(len(unit), dtype=torch.int64, device=unit.device)
-    for bit in range(bits):
-        for axis in range(d):
-            code |= ((cells[:, axis] >> bit) & 1) << (bit * d + axis)
-    return code
+    bits = min(2 * DIGITS, 60 // d)
+    cells = ((unit.double() + 1.0) * 0.5 * 2**bits).long().clamp_(0, 2**bits - 1)
+    apart = digits_apart(d).to(unit.device)
+    low, high = apart[cells & (2**DIGITS - 1)], apart[cells >> DIGITS]  # bits b of an axis at b d
+    places = torch.arange(d, device=unit.device)
+    return ((low | (high << (DIGITS * d))) << places).sum(dim=1)
+
+
+@functools.cache
+def digits_apart(d: int) -> Tensor:
+    """The numbers of `DIGITS` bits with d - 1 zeros between their bits, (2^DIGITS,)."""
+    numbers, out = torch.arange(2**DIGITS), torch.zeros(2**DIGITS, dtype=torch.int64)
+    for bit in range(min(DIGITS, 60 // d)):
+        out |= ((numbers >> bit) & 1) << (bit * d)
+    return out
