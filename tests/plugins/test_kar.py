@@ -163,6 +163,14 @@ def test_a_window_is_a_square_of_neighbours_and_comes_everywhere():
     assert {number for window in found for number in window} == set(range(36))
 
 
+@pytest.mark.parametrize("draw", ["window", "anywhere"])
+@pytest.mark.parametrize(("keys", "queries"), [(2, None), (3, None), (2, 1), (2, 3)])
+def test_the_fewest_keys_leave_every_query_one_that_is_not_its_own(draw: Any, keys: int, queries: int | None):
+    module = module_of(Waves(), draw=draw, grid=6, keys=keys, queries=queries, rank=4)
+    for step in range(20):
+        assert bool(module.penalty(step, Waves(), BOX.grid(6)).isfinite())
+
+
 def test_keys_that_are_fewer_than_all_queries_are_not_the_first_rows():
     field, points = Waves(), BOX.grid(6)
     asked = asked_of(field)

@@ -127,11 +127,11 @@ class KarModule(nn.Module):
         return total
 
     def _neighbours(self, points: Tensor, count: int) -> Tensor:
-        """At most `count` points of the grid, (m, d)."""
+        """At most `count` points of the grid, (m, d); of a window never fewer than 2^d."""
         n, dim = self.grid, points.shape[1]
         if self.options.draw == "anywhere" or count == len(points):
             return self._drawn(points, count)
-        side = math.floor(count ** (1.0 / dim) + 1e-9)
+        side = max(2, math.floor(count ** (1.0 / dim) + 1e-9))  # a point alone would have no key but its own
         window = points.view(*[n] * dim, dim)
         for axis in range(dim):
             first = int(torch.randint(n - side + 1, (), generator=self.generator, device=self.generator.device))
