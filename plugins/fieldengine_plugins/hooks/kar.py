@@ -105,7 +105,7 @@ class KarModule(nn.Module):
         # queries and keys are the first of the same points, so that query i is key i
         x = self._neighbours(points, max(n_keys, n_queries))
         if n_keys != n_queries:
-            x = self._drawn(x, len(x), shuffled=True)
+            x = self._shuffled(x)
         f, g = ask(x), self.networks[0](self.aabb.to_unit(x))
         off = f[:n_queries] - attended(g[:n_queries], g[:n_keys], f[:n_keys])
         squared = off.square().sum(dim=-1)
@@ -134,15 +134,16 @@ class KarModule(nn.Module):
         side = max(2, math.floor(count ** (1.0 / dim) + 1e-9))  # a point alone would have no key but its own
         window = points.view(*[n] * dim, dim)
         for axis in range(dim):
-            first = int(torch.randint(n - side + 1, (), generator=self.generator, device=self.generator.device))
+            first = int(torch.randint(n - side + 1, (), generator=self.generator))
             window = window.narrow(axis, first, side)
         return window.reshape(-1, dim)
 
-    def _drawn(self, points: Tensor, count: int, shuffled: bool = False) -> Tensor:
-        """`count` of the rows in any order; or all of them as they are, for which nothing is drawn unless shuffled."""
-        if count == len(points) and not shuffled:
-            return points
-        return points[torch.randperm(len(points), generator=self.generator)[:count].to(points.device)]
+    def _drawn(self, points: Tensor, count: int) -> Tensor:
+        """`count` of the rows in any order, or all of them as they are, for which nothing is drawn."""
+        return points if count == len(points) else self._shuffled(points)[:count]
+
+    def _shuffled(self, points: Tensor) -> Tensor:
+        return points[torch.randperm(len(points), generator=self.generator).to(points.device)]
 
 
 def sine_network(in_dim: int, options: Kar, *, bounded: bool) -> nn.Module:
