@@ -40,30 +40,32 @@ class SphericalHarmonicsModule(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Unit directions (m, 3) -> (m, degree^2). Carries gradient to x."""
-        a, b, z = x[:, 0], x[:, 1], x[:, 2]
-        # cosines[m] + i sines[m] = (x + i y)^m, which carries the sin^m of the polar angle
-        cosines, sines = [torch.ones_like(z)], [torch.zeros_like(z)]
-        for _ in range(1, self.degree):
-            cosines, sines = (
-                [*cosines, a * cosines[-1] - b * sines[-1]],
-                [*sines, a * sines[-1] + b * cosines[-1]],
-            )
-        legendre = self._legendre(z)
-        outputs = []
-        for ell in range(self.degree):
-            for m in range(-ell, ell + 1):
-                k = abs(m)
-                norm = math.sqrt((2 * ell + 1) / (4 * math.pi) * math.factorial(ell - k) / math.factorial(ell + k))
-                azimuth = cosines[k] if m >= 0 else sines[k]
-                outputs.append((norm if m == 0 else norm * math.sqrt(2.0)) * legendre[ell, k] * azimuth)
-        return torch.stack(outputs, dim=-1)
-
-    def _legendre(self, z: Tensor) -> dict[tuple[int, int], Tensor]:
-        """Associated Legendre functions divided by sin^m (without the sign (-1)^m), by the usual recurrence in l."""
-        p: dict[tuple[int, int], Tensor] = {}
+        a, b, z = x.t().contiguous().unbind(0)
+        cosine, sine = torch.ones_like(z), torch.zeros_like(z)  # (x + i y)^m, the sin^m of the polar angle in it
+        found: dict[tuple[int, int], Tensor] = {}
         for m in range(self.degree):
-            p[m, m] = torch.full_like(z, float(math.prod(range(1, 2 * m, 2))))
-            for ell in range(m + 1, self.degree):
-                below = p.get((ell - 2, m), torch.zeros_like(z))
-                p[ell, m] = ((2 * ell - 1) * z * p[ell - 1, m] - (ell + m - 1) * below) / (ell - m)
+            if m == 1:
+                cosine, sine = a, b
+            elif m > 1:
+                cosine, sine = torch.addcmul(a * cosine, b, sine, value=-1), torch.addcmul(a * sine, b, cosine)
+            for ell, height in enumerate(self._legendre(m, z), start=m):
+                found[ell, m] = height * cosine
+                if m > 0:
+                    found[ell, -m] = height * sine
+        return torch.stack([found[ell, m] for ell in range(self.degree) for m in range(-ell, ell + 1)], dim=-1)
+
+    def _legendre(self, m: int, z: Tensor) -> list[float | Tensor]:
+        """Associated Legendre functions of order m and degrees m, m + 1, ... divided by sin^m, (m,) each.
+
+        By the recurrence in the degree that keeps them normalised; without the sign (-1)^m.
+        """
+        product = math.prod((2 * k + 1) / (2 * k) for k in range(1, m + 1))
+        p: list[float | Tensor] = [math.sqrt((2 if m else 1) * product / (4 * math.pi))]
+        for ell in range(m + 1, self.degree):
+            grow = math.sqrt((4 * ell**2 - 1) / (ell**2 - m**2))
+            if ell == m + 1:
+                p.append(z * (grow * p[0]))
+                continue
+            shrink = math.sqrt(((ell - 1) ** 2 - m**2) / (4 * (ell - 1) ** 2 - 1))
+            p.append(torch.add(z * p[-1], p[-2], alpha=-shrink) * grow)
         return p
