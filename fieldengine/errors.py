@@ -81,5 +81,6 @@ def is_out_of_memory(reason: BaseException) -> bool:
 
 def did_you_mean(found: str, existing: Iterable[str]) -> str:
     """` Did you mean "x"?` for the nearest of `existing`, or an empty string where none is near."""
-    near = difflib.get_close_matches(found, list(existing), n=1, cutoff=0.6)
-    return f' Did you mean "{near[0]}"?' if near else ""
+    names = {name.lower(): name for name in existing}
+    near = difflib.get_close_matches(found.lower(), names, n=1, cutoff=0.6)
+    return f' Did you mean "{names[near[0]]}"?' if near else ""

@@ -4,7 +4,8 @@
       psnr: {reach: [30, 35], after_seconds: [60], after_steps: [250, 1000]}
 
 The scores are those of the scene's evaluations, so `evaluation.every` says how fine the curve is; between two of them
-it is a straight line. What a run has not reached has no figure.
+it is a straight line. A run that is as good by its first one counts with that one; what a run has not reached has no
+figure. Of errors and distances, where less is better, a number is reached from above.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from fieldengine.training.metrics import LESS_IS_BETTER, score_of
 
 KINDS = ("reach", "after_seconds", "after_steps")
 Point = tuple[float, float, float]  # step, seconds, score
@@ -36,13 +39,29 @@ class Milestone:
 
     def figures(self, curve: Sequence[Point]) -> tuple[float, ...] | None:
         """As many as it has heads, None where the curve does not come to it."""
-        axis = {"reach": 2, "after_seconds": 1, "after_steps": 0}[self.kind]
+        if self.kind == "reach":
+            point = self._reached(curve)
+            return None if point is None else point[:2]
+        axis = {"after_steps": 0, "after_seconds": 1}[self.kind]
         for before, after in itertools.pairwise(curve):
             if before[axis] <= self.number <= after[axis]:
-                share = (self.number - before[axis]) / (after[axis] - before[axis] or 1.0)
-                step, seconds, score = (a + share * (b - a) for a, b in zip(before, after, strict=True))
-                return (step, seconds) if self.kind == "reach" else (score,)
+                return (_between(before, after, axis, self.number)[2],)
         return None
+
+    def _reached(self, curve: Sequence[Point]) -> Point | None:
+        """Where the curve first is as good as the number."""
+        sign = -1.0 if LESS_IS_BETTER.get(score_of(self.metric) or "", False) else 1.0
+        for before, after in zip([None, *curve], curve, strict=False):
+            if sign * after[2] >= sign * self.number:
+                return after if before is None else _between(before, after, 2, self.number)
+        return None
+
+
+def _between(before: Point, after: Point, axis: int, number: float) -> Point:
+    """The point of the straight line from one to the other that has this number."""
+    share = (number - before[axis]) / (after[axis] - before[axis] or 1.0)
+    step, seconds, score = (a + share * (b - a) for a, b in zip(before, after, strict=True))
+    return step, seconds, score
 
 
 def milestone_figures(folder: Path, milestones: Sequence[Milestone]) -> dict[str, float]:

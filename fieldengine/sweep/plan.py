@@ -35,6 +35,7 @@ from fieldengine.errors import SceneError, did_you_mean
 from fieldengine.registry import Registry
 from fieldengine.scene import SceneConfig, check_scene
 from fieldengine.sweep.milestones import KINDS, Milestone
+from fieldengine.training.metrics import LESS_IS_BETTER, score_of
 
 OF_A_PROFILE = ("set", "grid", "seeds", "rows", "published", "milestones")
 KEYS = ("scene", *OF_A_PROFILE, "profiles")
@@ -114,8 +115,13 @@ def read_sweep(
     published = _published(blocks.get("published"), root, rows, labels[rows], {*labels[rows], *without_profile})
     milestones = list(_milestones(blocks.get("milestones"), root))
     for cell in cells.values() if milestones else ():
-        if not cell.config.evaluation.every:
-            raise root.origin.error("needs curves of scores; set evaluation.every to some steps", "milestones")
+        every, steps = cell.config.evaluation.every, cell.config.training.steps
+        if not 0 < every < steps:
+            raise root.origin.error(
+                f"needs curves of scores; of {steps} steps set evaluation.every, now {every}, "
+                f"to {max(1, steps // 20)} or so",
+                "milestones",
+            )
     return Sweep(path.stem, rows, labels, list(cells.values()), published, milestones)
 
 
@@ -244,6 +250,8 @@ def _published(
     found: dict[str, dict[str, float]] = {}
     for metric, of_labels in _mapping(node, root, "published").items():
         where, found[metric] = f"published.{metric}", {}
+        if not any(map(score_of, metric.split())):  # of a milestone's name one word is the metric
+            raise of_labels.origin.error(_no_metric(metric), where)
         for label, number in _mapping(of_labels, root, where).items():
             value = number.plain()
             if not isinstance(value, int | float) or isinstance(value, bool):
@@ -256,8 +264,14 @@ def _published(
     return found
 
 
+def _no_metric(name: str) -> str:
+    return f"no such metric. Metrics: {', '.join(LESS_IS_BETTER)}.{did_you_mean(name, LESS_IS_BETTER)}"
+
+
 def _milestones(node: Node | None, root: Node) -> Iterator[Milestone]:
     for metric, block in _mapping(node, root, "milestones").items():
+        if score_of(metric) is None:
+            raise block.origin.error(_no_metric(metric), f"milestones.{metric}")
         for kind, numbers in _known(block, KINDS, f"milestones.{metric}.").items():
             plain = numbers.plain()
             values = plain if isinstance(plain, list) else [plain]

@@ -98,8 +98,7 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
     for metric in metrics:
         heads += [metric, f"{metric}, published"] if metric in sweep.published else [metric]
     rows: list[list[str]] = []
-    to_reach = {head for milestone in sweep.milestones for head in milestone.heads}
-    marks: set[str] = set()
+    partial = False
     for label in sweep.axes[sweep.rows]:
         own = [
             (outcome, summary)
@@ -109,11 +108,9 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
         cells = [label]
         for metric in metrics:
             figure = figure_of(own, metric)
-            n_done = sum(outcome.status == "done" for outcome, _ in own)
-            wanted = n_done if metric in to_reach else len(own)
-            mark = "" if figure is not None and figure.n_cells == wanted else " †" if metric in to_reach else " *"
-            marks.add(mark)
-            cells.append("-" if figure is None else shown(figure) + mark)
+            some = figure is not None and figure.n_cells < len(own)
+            partial = partial or some
+            cells.append("-" if figure is None else shown(figure) + some * f" ({figure.n_cells} of {len(own)})")
             if metric in sweep.published:
                 number = sweep.published[metric].get(label)
                 cells.append("" if number is None else f"{number:g}")
@@ -123,10 +120,11 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
     n_seeds = len(sweep.axes[SEED])
     seeds = f"{n_seeds} seeds; ± is the deviation from seed to seed" if n_seeds > 1 else "one seed"
     notes = [f"Means over {over + ' and ' if over else ''}{seeds}."]
-    if " *" in marks:
-        notes.append("* not all of its runs have ended well; see results.csv.")
-    if " †" in marks:
-        notes.append("† not all of its runs came to it, and - none did; the mean is that of those which did.")
+    if partial:
+        notes.append(
+            "(1 of 3): the mean is that of one run of three. The others have not ended well, or did not come to it; "
+            "results.csv says which."
+        )
     return Table(heads, rows, notes)
 
 

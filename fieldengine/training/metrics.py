@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 
@@ -14,12 +15,24 @@ from fieldengine.export.isosurface import POINTS, solid
 from fieldengine.export.mesh import extract
 from fieldengine.protocols import Dataset, Shape, Trained
 from fieldengine.rendering.picture import render_picture
-from fieldengine.training.picture_scores import USUAL, obstacle, score_parts, score_picture
+from fieldengine.training.picture_scores import PICTURE_SCORES, USUAL, obstacle, score_parts, score_picture
 from fieldengine.types import Aabb, View
 
 IOU_POINTS = 200_000
 SURFACE_POINTS = 30_000
 CHAMFER_RESOLUTION = 128
+LESS_IS_BETTER = {
+    **{name: score.less_is_better for name, score in PICTURE_SCORES.items()},
+    "iou": False,
+    "chamfer": True,
+    "normal_consistency": False,
+}
+
+
+def score_of(key: str) -> str | None:
+    """The score that a key of a run's metrics names, psnr of `test_psnr` or `hidden_psnr`; None where there is none."""
+    found = re.fullmatch(rf"((train|val|test)_)?((hidden|observed)_)?({'|'.join(LESS_IS_BETTER)})", key)
+    return found[5] if found else None
 
 
 def score_views(trained: Trained, views: Sequence[View], names: Sequence[str] = USUAL) -> dict[str, float]:

@@ -125,12 +125,14 @@ class PictureScore:
         smallest: pixels that a picture's shorter side needs.
         network: whose features are compared, of `lpips.WEIGHTS`; None where no network takes part.
         pixelwise: whether some of a picture's pixels (n, c) may be scored as well.
+        less_is_better: as of distances and errors.
     """
 
     compute: Callable[[Tensor, Tensor], float]
     smallest: int = 1
     network: str | None = None
     pixelwise: bool = False
+    less_is_better: bool = False
 
 
 # a name here is one in `fieldengine.scene.PictureMetric`
@@ -140,9 +142,9 @@ PICTURE_SCORES = {
     "ssim": PictureScore(ssim, smallest=11),
     "ssim_uniform": PictureScore(ssim_uniform, smallest=7),
     "ms_ssim": PictureScore(ms_ssim, smallest=176),  # torchmetrics wants 11 pixels after dividing by 16
-    "lpips_alex": PictureScore(partial(score_lpips, network="alex"), smallest=31, network="alex"),
-    "lpips_vgg": PictureScore(partial(score_lpips, network="vgg"), smallest=16, network="vgg"),
-    "spectral_error": PictureScore(mean_spectral_error),
+    "lpips_alex": PictureScore(partial(score_lpips, network="alex"), smallest=31, network="alex", less_is_better=True),
+    "lpips_vgg": PictureScore(partial(score_lpips, network="vgg"), smallest=16, network="vgg", less_is_better=True),
+    "spectral_error": PictureScore(mean_spectral_error, less_is_better=True),
 }
 
 

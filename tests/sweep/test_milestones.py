@@ -35,9 +35,21 @@ def test_scores_are_read_off_between_two_evaluations(run: Path):
     assert found == pytest.approx({"psnr after 7 seconds": 27.5, "ssim after 350 steps": 0.25})
 
 
-@pytest.mark.parametrize(("kind", "number"), [("reach", 41), ("reach", 19), ("after_seconds", 10), ("after_steps", 50)])
+@pytest.mark.parametrize(("kind", "number"), [("reach", 41), ("after_seconds", 10), ("after_steps", 50)])
 def test_what_a_run_did_not_come_to_has_no_figure(run: Path, kind: str, number: float):
     assert milestone_figures(run, [Milestone("psnr", kind, number)]) == {}
+
+
+def test_a_run_that_is_good_by_its_first_evaluation_counts_with_that(run: Path):
+    found = milestone_figures(run, [Milestone("psnr", "reach", 19)])
+    assert found == {"steps to psnr 19": 100, "seconds to psnr 19": 2}
+
+
+def test_where_less_is_better_a_level_is_reached_from_above(tmp_path: Path):
+    curve = [{"step": 10, "seconds": 1.0, "chamfer": 0.5}, {"step": 20, "seconds": 2.0, "chamfer": 0.1}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))
+    found = milestone_figures(tmp_path, [Milestone("chamfer", "reach", 0.3), Milestone("chamfer", "reach", 0.05)])
+    assert found == pytest.approx({"steps to chamfer 0.3": 15, "seconds to chamfer 0.3": 1.5})
 
 
 def test_a_run_that_has_not_begun_has_none(tmp_path: Path):
