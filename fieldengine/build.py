@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fieldengine.document import Origin, from_python
 from fieldengine.errors import FieldEngineError, PluginError, SceneError, is_out_of_memory
@@ -24,8 +24,15 @@ from fieldengine.training.loss import LOSSES
 from fieldengine.training.optimizer import adam
 from fieldengine.training.samplers import UniformSampler
 from fieldengine.training.step import Fit
-from fieldengine.training.tile import USUAL
+from fieldengine.training.tile import USUAL, spread
 from fieldengine.types import Domain, RunContext
+
+ROLES = {
+    "BatchSampler": ("select",),
+    "GradientTransform": ("prepare", "adjust", "span"),
+    "Regularizer": ("penalty", "grid"),
+}
+SPANS = ("item", "tile", "batch")
 
 
 @dataclass
@@ -62,7 +69,12 @@ def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tupl
     with _named("renderer", scene.plain["renderer"], scene.plugins):
         trained.renderer.check(trained.field, items)
     _try_once(scene, trained, dataset, context)
-    hooks = [_build_hook(scene, i, trained, dataset, context) for i in range(len(training.hooks))]
+    built = [_build_hook(scene, i, trained, dataset, context) for i in range(len(training.hooks))]
+    hooks, grids = [hook for hook, _ in built], [grid for _, grid in built]
+    owners = [
+        (hook, _owner(plain, scene.plugins))
+        for hook, plain in zip(hooks, scene.plain["training"]["hooks"], strict=True)
+    ]
     sampler, transform, regularizers = _places(scene, hooks)
     modules = [trained.field, trained.renderer, *(hook for hook in hooks if isinstance(hook, nn.Module))]
     batch_size = dataset.n_items if training.batch_size == "full" else training.batch_size
@@ -81,7 +93,8 @@ def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tupl
         clip=training.clip,
         transform=transform,
         regularizers=regularizers,
-        grids=[dataset.domain.aabb.grid(regularizer.grid) for regularizer in regularizers],
+        grids=[grid for grid in grids if grid is not None],
+        owners=owners,
     )
     return fit, trained
 
@@ -136,7 +149,10 @@ def offered(build: Callable[..., Any], **known: Any) -> Any:
     return build(**{name: known[name] for name in wanted if name in known})
 
 
-def _build_hook(scene: SceneConfig, i: int, trained: TrainedField, dataset: Dataset, context: RunContext) -> Any:
+def _build_hook(
+    scene: SceneConfig, i: int, trained: TrainedField, dataset: Dataset, context: RunContext
+) -> tuple[Any, Tensor | None]:
+    """A hook, and the grid of points for its penalty if it has one."""
     plain = scene.plain["training"]["hooks"][i]
     with _named(f"training.hooks.{i}", plain, scene.plugins):
         hook = offered(
@@ -147,12 +163,28 @@ def _build_hook(scene: SceneConfig, i: int, trained: TrainedField, dataset: Data
             steps=scene.training.steps,
             context=context,
         )
-        if not isinstance(hook, BatchSampler | GradientTransform | Regularizer):
-            raise PluginError(
-                f'hook "{plain["type"]}" offers none of select (BatchSampler), prepare and adjust (GradientTransform), '
-                f"penalty (Regularizer)"
-            )
-    return hook
+        _check_roles(hook)
+        return hook, dataset.domain.aabb.grid(hook.grid) if isinstance(hook, Regularizer) else None
+
+
+def _check_roles(hook: Any) -> None:
+    """Raise PluginError where a hook has no role, or a part of one."""
+    for role, members in ROLES.items():
+        missing = [name for name in members if not hasattr(hook, name)]
+        if missing and any(callable(getattr(hook, name, None)) for name in members):
+            raise PluginError(f"{type(hook).__name__} has no {' and no '.join(missing)}, which a {role} has, too")
+    if not any(hasattr(hook, members[0]) for members in ROLES.values()):
+        listing = "; ".join(f"{', '.join(members)} ({role})" for role, members in ROLES.items())
+        raise PluginError(f"{type(hook).__name__} offers nothing that the engine asks for: {listing}")
+    if getattr(hook, "span", "item") not in SPANS:
+        raise PluginError(f'span "{hook.span}" is none of {", ".join(SPANS)}')
+
+
+def _owner(plain: Mapping[str, Any], plugins: Sequence[Plugin]) -> str:
+    """A hook as a message names it."""
+    name = plain["type"].rpartition(":")[2]
+    found = next((plugin for plugin in plugins if plugin.name == name), None)
+    return f'hook "{name}" of {found.distribution} {found.version}' if found else f'hook "{name}"'
 
 
 def _places(
@@ -173,7 +205,7 @@ def _try_once(scene: SceneConfig, trained: TrainedField, dataset: Dataset, conte
     """Render a few items, so that shapes that do not fit are found before training and said in words."""
     state = context.generator.get_state()
     n = min(4, dataset.n_items)
-    batch = dataset.batch(torch.linspace(0, dataset.n_items - 1, n).long().to(context.device), context.generator)
+    batch = dataset.batch(spread(dataset.n_items, n, context.device), context.generator)
     with torch.no_grad():
         values = trained.renderer.render(trained.field, batch.items, background=batch.background, generator=None).values
     context.generator.set_state(state)

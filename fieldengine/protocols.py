@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from torch import Generator, Tensor, nn
 
-from fieldengine.types import Aabb, Batch, Domain, Items, Rays, Rendered, RunContext, Samples, View
+from fieldengine.types import Aabb, Batch, Domain, Rays, Rendered, RunContext, Samples, View
 
 API_VERSION = 1
 
@@ -317,8 +317,12 @@ class GradientTransform(Protocol):
         """
         ...
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
-        """(n, c) -> (n, c). With span `batch`, `items` and `rendered` hold the whole batch and only values."""
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        """(n, c) -> (n, c), float32, of what is in a tile: `batch` is that part of the step's batch, `rendered` of it.
+
+        The cotangent is that of the mean over the whole batch. With span `batch`, all of it comes at once, and of
+        `rendered` the values alone.
+        """
         ...
 
 

@@ -292,7 +292,35 @@ class Silent:
 class Greedy:
     def build(self, banana):
         return object()
+
+@dataclass(frozen=True)
+class Spanless:
+    def build(self):
+        return self
+    def prepare(self, step, field, batch):
+        return None
+    def adjust(self, cotangent, batch, rendered):
+        return cotangent
+
+@dataclass(frozen=True)
+class Wide(Spanless):
+    span = "tiles"
+
+@dataclass(frozen=True)
+class Careless:
+    def build(self):
+        return self
+    def select(self, step, n, scores):
+        return vars(self)["key"]
 """
+
+
+def test_a_hook_that_fails_in_training_is_named_and_what_it_did(install: Install, tiny: Path, tmp_path: Path):
+    install("bad", {"hooks": {"odd": "Careless"}}, FAILING)
+    with pytest.raises(PluginError) as caught:
+        fieldengine.train(tiny, ["training.hooks=[odd]"], out=tmp_path / "run")
+    said = "failed in select with KeyError: 'key'. FIELDENGINE_TRACEBACK=1 shows where"
+    assert str(caught.value) == f'hook "odd" of bad 1.0: {said}'
 
 
 def test_a_plugin_that_fails_in_training_leaves_a_run_folder_that_says_why(
@@ -318,9 +346,11 @@ def test_a_plugin_that_fails_before_training_leaves_no_empty_run_folder(install:
     [
         (
             "Silent",
-            'hook "odd" offers none of select (BatchSampler), prepare and adjust (GradientTransform), '
-            "penalty (Regularizer)",
+            "object offers nothing that the engine asks for: select (BatchSampler); prepare, adjust, span "
+            "(GradientTransform); penalty, grid (Regularizer)",
         ),
+        ("Spanless", "Spanless has no span, which a GradientTransform has, too"),
+        ("Wide", 'span "tiles" is none of item, tile, batch'),
         ("Greedy", "Greedy.build asks for banana; the engine offers field, domain, n_items, steps, context"),
     ],
 )

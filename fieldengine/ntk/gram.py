@@ -40,7 +40,8 @@ def gram(
 
     Args:
         module: whose trainable parameters count.
-        values: (m, d) points -> (m, ...) values. Row i of what a layer of the module gets belongs to point i alone.
+        values: (m, d) points -> (m, ...) values, of any m. Row i of what a layer of the module gets belongs to point i
+            alone; d may hold more than places, such as directions.
         points: (n k, d), the k points of a group one after the other.
         per_group: k; s is then summed over a group.
         told: is called once for each slow way, with a sentence that names its parameters.

@@ -169,7 +169,7 @@ def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
     checkpoint.optimizer_state(fit.optimizer, state["optimizer"], path)
     fit.ema.load_state_dict(state["ema"])
     for i, hook in enumerate(_hooks(fit)):
-        if str(i) in state["hooks"]:
+        if hasattr(hook, "load_state_dict"):
             hook.load_state_dict(state["hooks"][str(i)])
     fit.context.generator.set_state(state["generator"])
     fit.tile = max(1, int(state["tile"]))

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fieldengine.errors import PluginError
+from fieldengine.errors import FieldEngineError, PluginError, is_out_of_memory
 from fieldengine.ntk import jvp, vjp
 from fieldengine.protocols import BatchSampler, Dataset, GradientTransform, Regularizer
 from fieldengine.training.ema import Ema
@@ -35,6 +36,7 @@ class Fit:
         tile: the most items that are rendered at once.
         joint: whether values depend on all items of a step together, so that it may not be cut.
         traced: what the renderer asks in a step: the field, or a compiled stand-in for it.
+        owners: the hooks, each with the distribution that provides it, as a message names them.
     """
 
     dataset: Dataset
@@ -53,6 +55,7 @@ class Fit:
     regularizers: Sequence[Regularizer] = ()
     grids: list[Tensor] = dataclasses.field(default_factory=list)
     traced: Any = None
+    owners: Sequence[tuple[Any, str]] = ()
 
     def __post_init__(self) -> None:
         self.traced = self.traced or self.field
@@ -88,7 +91,8 @@ def training_step(fit: Fit, step: int) -> StepReport:
     """Do step number `step` (from 0)."""
     fit.renderer.update(fit.field, step, fit.context.generator)
     n = fit.renderer.affordable(fit.batch_size)
-    indices = checked(fit.sampler.select(step, n, Residuals(fit)), fit.dataset.n_items)
+    with asked(fit, fit.sampler, "select"):
+        indices = checked(fit.sampler.select(step, n, Residuals(fit)), fit.dataset.n_items).to(fit.context.device)
     fit.optimizer.zero_grad(set_to_none=True)
     report = StepReport.none(indices.device)
     # what may be mixed comes at once; else a batch of millions is fetched piece by piece
@@ -98,7 +102,8 @@ def training_step(fit: Fit, step: int) -> StepReport:
             fit, fit.dataset.batch(part, fit.context.generator), step, n_items=len(indices)
         )
     for regularizer, points in zip(fit.regularizers, fit.grids, strict=True):
-        regularizer.penalty(step, fit.field, points).backward()
+        with asked(fit, regularizer, "penalty"):
+            scalar(regularizer.penalty(step, fit.field, points)).backward()
     if fit.clip is not None:
         clip(fit.parameters, fit.clip)
     fit.optimizer.step()
@@ -108,7 +113,10 @@ def training_step(fit: Fit, step: int) -> StepReport:
 
 def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) -> StepReport:
     """Tile by tile: values, cotangent, gradient of the parameters; of a batch, or a part of one of `n_items`."""
-    batch, blocks = _in_order(batch, fit.transform.prepare(step, fit.field, batch)) if fit.transform else (batch, None)
+    blocks = None
+    if fit.transform:
+        with asked(fit, fit.transform, "prepare"):
+            batch, blocks = _in_order(batch, fit.transform.prepare(step, fit.field, batch))
     adjusted = _adjusted_over_batch(fit, batch, blocks) if fit.transform and fit.transform.span == "batch" else None
     device = batch.targets.device
     loss, squared = torch.zeros((), device=device), torch.zeros((), device=device)
@@ -122,7 +130,7 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) ->
         if adjusted is not None:
             g = adjusted[rows]
         elif fit.transform is not None:
-            g = _of_same_shape(fit.transform.adjust(g, tile.items, rendered), g)
+            g = _adjusted(fit, g, tile, rendered)
         if rendered.values.requires_grad:  # rays that meet nothing depend on no parameter
             rendered.values.backward(g)
         loss += losses.sum()
@@ -147,16 +155,46 @@ def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -
             g[rows] = cotangent(fit.loss, rendered.values, tile.targets, len(batch))[1]
     fit.field.eval()
     fit.context.generator.set_state(state)
-    return _of_same_shape(fit.transform.adjust(g, batch.items, Rendered(values)), g)
+    return _adjusted(fit, g, batch, Rendered(values))
 
 
-def _of_same_shape(adjusted: Tensor, g: Tensor) -> Tensor:
-    if adjusted.shape != g.shape:
-        raise PluginError(
-            f"the gradient transform made {tuple(adjusted.shape)} of a cotangent of shape {tuple(g.shape)}; "
-            f"the shape must stay"
-        )
+def _adjusted(fit: Fit, g: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+    assert fit.transform is not None
+    with asked(fit, fit.transform, "adjust"):
+        adjusted = fit.transform.adjust(g, batch, rendered)
+        if adjusted.shape != g.shape or adjusted.dtype != g.dtype:
+            raise PluginError(
+                f"the gradient transform made {adjusted.dtype} {tuple(adjusted.shape)} of a cotangent "
+                f"{g.dtype} {tuple(g.shape)}; shape and type must stay"
+            )
     return adjusted
+
+
+@contextmanager
+def asked(fit: Fit, hook: Any, what: str) -> Iterator[None]:
+    """Inside the block a hook does `what`.
+
+    Its tensors stay float32 where training takes bfloat16. What goes wrong names it: an error of its own is no bug of
+    the engine.
+    """
+    try:
+        with torch.autocast(fit.context.device.type, enabled=False):
+            yield
+    except PluginError as reason:
+        if reason.distribution:
+            raise
+        raise PluginError(reason.reason, plugin=_owner(fit, hook)) from reason
+    except FieldEngineError:
+        raise
+    except Exception as reason:  # a stranger's code may raise anything
+        if is_out_of_memory(reason):
+            raise
+        said = f"failed in {what} with {type(reason).__name__}: {reason}. FIELDENGINE_TRACEBACK=1 shows where"
+        raise PluginError(said, plugin=_owner(fit, hook)) from reason
+
+
+def _owner(fit: Fit, hook: Any) -> str:
+    return next((name for known, name in fit.owners if known is hook), type(hook).__name__)
 
 
 def _in_order(batch: Batch, order: Tensor | Sequence[Tensor] | None) -> tuple[Batch, list[int] | None]:
@@ -194,12 +232,25 @@ def tiles(n: int, size: int, blocks: Sequence[int] | None = None) -> Iterator[sl
         yield slice(first, last)
 
 
+def scalar(penalty: Tensor) -> Tensor:
+    """A penalty as a regulariser gave it, or a PluginError that says what is wrong with it."""
+    if penalty.shape != () or not penalty.requires_grad:
+        raise PluginError(
+            f"the penalty has the shape {tuple(penalty.shape)}{'' if penalty.requires_grad else ' and no gradient'}; "
+            f"expected a scalar () that carries gradient"
+        )
+    return penalty
+
+
 def checked(indices: Tensor, n_items: int) -> Tensor:
     """Item numbers as a sampler gave them, or a PluginError that says what is wrong with them."""
-    if indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
-        raise PluginError(
-            f"the batch sampler returned {indices.dtype} of shape {tuple(indices.shape)}; expected int64 (n,), n >= 1"
+    if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
+        found = (
+            f"{indices.dtype} of shape {tuple(indices.shape)}"
+            if isinstance(indices, Tensor)
+            else type(indices).__name__
         )
+        raise PluginError(f"the batch sampler returned {found}; expected an int64 tensor (n,), n >= 1")
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= n_items:
         raise PluginError(f"the batch sampler returned items {low} to {high}; there are 0 to {n_items - 1}")
@@ -207,10 +258,14 @@ def checked(indices: Tensor, n_items: int) -> Tensor:
 
 
 class Residuals:
-    """Answers a sampler's question how well items are fitted now (`fieldengine.protocols.ErrorOracle`)."""
+    """Answers a sampler's question how well items are fitted now (`fieldengine.protocols.ErrorOracle`).
+
+    What differs from step to step, such as a background, is the same for all that is asked of the same items in one.
+    """
 
     def __init__(self, fit: Fit):
         self._fit = fit
+        self._seed: int | None = None
         self.n_items = fit.dataset.n_items
 
     def targets(self, indices: Tensor) -> Tensor:
@@ -230,7 +285,11 @@ class Residuals:
         return jvp(field, lambda part: self._values(batch[part]), rows, change, tile=tile, told=self._fit.context.tell)
 
     def _batch(self, indices: Tensor) -> Batch:
-        return self._fit.dataset.batch(indices, self._fit.context.generator)
+        if self._seed is None:  # by a copy: a question leaves no trace, so that asking less on resume changes nothing
+            copy = torch.Generator().set_state(self._fit.context.generator.get_state())
+            self._seed = int(torch.randint(2**62, (), generator=copy))
+        items = indices.to(self._fit.context.device)
+        return self._fit.dataset.batch(items, torch.Generator().manual_seed(self._seed))
 
     def _values(self, part: Batch) -> Tensor:
         fit = self._fit

@@ -58,8 +58,13 @@ def seconds(fit: Fit, n: int) -> float:
     return min(_seconds(fit, n) for _ in range(REPEATS))
 
 
+def spread(n_items: int, n: int, device: torch.device) -> torch.Tensor:
+    """n of the items (n,), from the first to the last at even distances."""
+    return torch.arange(n, device=device) * (n_items - 1) // max(n - 1, 1)  # float32 is not exact beyond 2^24
+
+
 def _seconds(fit: Fit, n: int) -> float:
-    batch = fit.dataset.batch(torch.linspace(0, fit.dataset.n_items - 1, n).long(), fit.context.generator)
+    batch = fit.dataset.batch(spread(fit.dataset.n_items, n, fit.context.device), fit.context.generator)
     started = time.perf_counter()
     rendered = fit.renderer.render(
         fit.traced, batch.items, background=batch.background, generator=fit.context.generator

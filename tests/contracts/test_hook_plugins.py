@@ -20,7 +20,8 @@ import trimesh
 from torch import Tensor
 
 from fieldengine.build import build_dataset, build_fit
-from fieldengine.errors import FieldEngineError
+from fieldengine.errors import FieldEngineError, RunError
+from fieldengine.precision import matrix_products
 from fieldengine.registry import Registry
 from fieldengine.scene import read_scene
 from fieldengine.training.loop import Progress, restore, state_of
@@ -132,6 +133,26 @@ def test_it_trains_each_kind_of_data_with_each_field(hook: str, data: str, folde
     check(folder, hook, data, {"encoding": written("hash_grid"), "activation": "relu"})
     if data == "picture":
         check(folder, hook, data, {"type": "filter_network"})
+
+
+def test_a_checkpoint_without_the_state_of_a_hook_is_damaged(folder: Path):
+    fit = made(folder, written("nint"), "picture", {})
+    with pytest.raises(RunError, match="is damaged: its state cannot be put back"):
+        restore(fit, {**state_of(fit, Progress(1)), "hooks": {}}, folder)
+
+
+@pytest.mark.parametrize("data", ["picture", "views"])
+@pytest.mark.parametrize("hook", REGISTRY.names("hooks"))
+def test_it_trains_with_values_of_half_precision(hook: str, data: str, folder: Path):
+    if refusal(hook, data, {}) is None:
+        with matrix_products("half", torch.device("cpu")):
+            check(folder, hook, data, {"width": 64})
+
+
+@pytest.mark.parametrize("name", REGISTRY.names("parameterizations"))
+@pytest.mark.parametrize("hook", ["iga", "nint", "kar"])  # of rays, what the field's parts count for is up to these
+def test_it_trains_rays_with_each_parameterization(hook: str, name: str, folder: Path):
+    check(folder, hook, "views", {"parameterization": written(name)})
 
 
 @pytest.mark.parametrize("field", parts_of_fields(), ids=lambda field: "-".join(b["type"] for b in field.values()))

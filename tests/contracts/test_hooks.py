@@ -101,8 +101,8 @@ class ScaleTransform:
         self.now = self.factor
         self.factor += self.growth
 
-    def adjust(self, cotangent, items, rendered):
-        assert cotangent.shape == rendered.values.shape and len(items) == len(cotangent)
+    def adjust(self, cotangent, batch, rendered):
+        assert cotangent.shape == rendered.values.shape == batch.targets.shape
         return self.now * cotangent
 
     def state_dict(self):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import fieldengine
 from fieldengine.build import build_dataset, build_fit
-from fieldengine.errors import FieldEngineError
+from fieldengine.errors import FieldEngineError, TrainingError
 from fieldengine.scene import read_scene
 from fieldengine.training.step import Fit, training_step
 from fieldengine.types import RunContext
@@ -169,6 +169,26 @@ def test_of_a_patch_that_a_step_did_not_see_the_representative_stays(make: MakeF
     assert len(seen) > 1
 
 
+@pytest.mark.parametrize("loss", ["mse", "l1", "smooth_l1"])
+def test_the_most_wrong_pixels_of_the_step_before_are_so_whatever_the_loss(make: MakeFit, loss: str):
+    fit = make("[{type: iga, balanced: 2, patch: 4}]", loss=loss)
+    hook = fit.transform
+    assert isinstance(hook, PictureGroups)
+    batch = fit.dataset.batch(torch.arange(96), fit.context.generator)
+    wrong = (fit.field.values(batch.items.positions) - batch.targets).abs().sum(dim=1).detach().view(8, 12)
+    training_step(fit, 0)
+    worst = wrong.view(2, 4, 3, 4).amax(dim=(1, 3)).flatten()
+    assert torch.equal(wrong.flatten()[hook.worst], worst)
+
+
+def test_a_field_that_has_run_over_is_said_as_training_that_failed(make: MakeFit):
+    fit = make("[{type: iga, balanced: 2, patch: 4}]")
+    with torch.no_grad():
+        fit.parameters[0].fill_(torch.nan)
+    with pytest.raises(TrainingError, match=r"iga: the kernel holds .* not finite.*Lower training\.lr"):
+        training_step(fit, 0)
+
+
 def test_a_pixel_that_comes_twice_takes_the_place_of_no_other(make: MakeFit):
     """As many rows as whole blocks would have are not whole blocks."""
     fit = make("[{type: iga, balanced: 2, patch: 4, representative: centre}]")
@@ -179,7 +199,7 @@ def test_a_pixel_that_comes_twice_takes_the_place_of_no_other(make: MakeFit):
     hook.prepare(0, fit.field, batch)
     assert hook._rows is not None
     g = torch.randn(6, 3)
-    out = hook.adjust(g, batch.items, fit.renderer.render(fit.field, batch.items, background=None, generator=None))
+    out = hook.adjust(g, batch, fit.renderer.render(fit.field, batch.items, background=None, generator=None))
     assert out.shape == g.shape
     assert torch.equal(out[0], out[1]), "the same pixel"
 
@@ -281,17 +301,19 @@ def test_each_place_of_all_groups_of_neighbouring_rays_is_multiplied_by_s(tmp_pa
     hook.prepare(0, field, batch)
     rendered = fit.renderer.render(field, batch.items, background=batch.background, generator=context.generator)
     g = torch.randn(199, 3, generator=context.generator)
-    out = hook.adjust(g, batch.items, rendered)
+    out = hook.adjust(g, batch, rendered)
+    wrong = (rendered.values - batch.targets).detach().abs().sum(dim=1)
     heaviest = heaviest_samples(rendered, 199)
     seen = [ray for ray in range(199) if heaviest[ray] >= 0]
     middles = rendered.samples.midpoints(batch.items)[heaviest[seen]].detach()
     order = z_order(fit.dataset.domain.aabb.to_unit(middles)).argsort().tolist()
     groups = [[seen[i] for i in order[k : k + 4]] for k in range(0, len(seen) // 4 * 4, 4)]
-    worst = [max(group, key=lambda ray: float(g[ray].abs().sum())) for group in groups]
+    worst = [max(group, key=lambda ray: float(wrong[ray])) for group in groups]
     chosen = [group[2] for group in groups] if which == "centre" else worst
     samples = heaviest[chosen]
-    look = look_of(field, batch.items.viewdirs[chosen], (rendered.samples.t_ends - rendered.samples.t_starts)[samples])
-    values = look(rendered.samples.midpoints(batch.items)[samples].detach()).sum(dim=-1) / 2
+    lengths = (rendered.samples.t_ends - rendered.samples.t_starts)[samples]
+    places = [rendered.samples.midpoints(batch.items)[samples], batch.items.viewdirs[chosen], lengths[:, None]]
+    values = look_of(field)(torch.cat(places, dim=1).detach()).sum(dim=-1) / 2
     parameters = [p for p in field.parameters() if p.requires_grad]
     rows = [torch.autograd.grad(v, parameters, retain_graph=True, materialize_grads=True) for v in values]
     jacobian = torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])

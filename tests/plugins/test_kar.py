@@ -160,7 +160,8 @@ def test_a_window_is_a_square_of_neighbours_and_comes_everywhere():
     found = [sorted(numbers[tuple(point)] for point in x.tolist()) for x in asked]
     for window in found:
         assert window == [window[0] + 6 * row + column for row in range(3) for column in range(3)]
-    assert {number for window in found for number in window} == set(range(36))
+    counts = torch.tensor([number for window in found for number in window]).bincount(minlength=36)
+    assert float(counts.min() / counts.float().mean()) > 0.4, "those at the border, too"
 
 
 @pytest.mark.parametrize("draw", ["window", "anywhere"])

@@ -115,7 +115,7 @@ def test_the_cross_frequency_loss_has_its_gradient(make: Make, chosen_in: Chosen
     loss = pictures.laplacian(pictures.grey(picture, (H, W))).flatten()[indices].square().mean()
     (expected,) = torch.autograd.grad(0.3 / 4 * loss, leaf)
     rendered: Any = type("Rendered", (), {"values": leaf.detach()})
-    found = sampler.adjust(torch.zeros_like(expected), batch.items, rendered)
+    found = sampler.adjust(torch.zeros_like(expected), batch, rendered)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
     sampler.prepare(1500, fit.field, batch[:5])
     assert sampler.span == "item"

@@ -111,7 +111,7 @@ def test_milestones_are_read_in_order(plan: Callable[..., Sweep]):
         ("psnr: {sine: 38.5}", "psnr: {sine: much}", "expected a number"),
         ("dataset.path: [", "field.activation: [", 'the axes "method" and "field.activation" both set field.act'),
         ("dataset.path: [", "field: [", 'the axes "method" and "field" both set'),
-        ("field.width: 8}", "evaluation.every: 0}\nmilestones: {psnr: {reach: 3}}", "needs curves of scores; of 5 steps"),
+        ("field.width: 8}", "evaluation.every: 0}\nmilestones: {psnr: {reach: 3}}", "needs curves of scores; of 5"),
         ("seeds: 2", "seeds: 2\nmilestones: {psnr: {reach: soon}}", "psnr.reach: expected numbers, found 'soon'"),
         ("seeds: 2", "seeds: 2\nmilestones: {psnr: {reached: 3}}", 'Did you mean "reach"'),
         ("field.width: 8}", "evaluation.every: 5}\nmilestones: {psnr: {reach: 3}}", "every, now 5, to 1 or so"),

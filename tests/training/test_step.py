@@ -13,9 +13,11 @@ from torch import Tensor, nn
 
 from fieldengine.build import build_dataset, build_fit
 from fieldengine.errors import PluginError
+from fieldengine.precision import matrix_products
 from fieldengine.registry import Registry
 from fieldengine.scene import read_scene
 from fieldengine.training.step import Fit, Residuals, render_and_backpropagate, tiles, training_step
+from fieldengine.training.tile import spread
 from fieldengine.types import Batch, Items, Points, Rays, Rendered, RunContext
 
 IMAGE = """
@@ -105,8 +107,8 @@ class Identity:
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
         return self.order(len(batch)) if self.order else None
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
-        self.seen.append(items)
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        self.seen.append(batch.items)
         return cotangent
 
 
@@ -306,7 +308,8 @@ def test_a_batch_that_is_fetched_in_pieces_gives_the_step_of_one_that_is_not(
 class Weighs(Identity):
     """Scales each item's cotangent by a number that depends on its place alone."""
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        items = batch.items
         place = items.positions if isinstance(items, Points) else items.viewdirs
         return cotangent * (1.0 + place.sum(dim=-1, keepdim=True).sin())
 
@@ -327,7 +330,7 @@ def test_the_first_pass_over_a_batch_takes_the_samples_of_the_second_in_any_orde
 @pytest.mark.parametrize("span", ["item", "tile", "batch"])
 def test_a_cotangent_of_zero_leaves_the_field_where_it_is(make: MakeFit, span: Any):
     class Stop(Identity):
-        def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
             return torch.zeros_like(cotangent)
 
     fit = make("occupancy", tile=33, transform=Stop(span))
@@ -409,6 +412,80 @@ def test_a_smaller_batch_is_drawn_evenly_and_anew_each_step(make: MakeFit):
     assert 20 < counts.mean() < 40
     # of 120 * 96 draws each item gets 30 on average; chi-square of 383 degrees of freedom is 383 +- 28
     assert 383 - 5 * 28 < float(((counts - 30) ** 2 / 30).sum()) < 383 + 5 * 28
+
+
+@pytest.mark.parametrize("kind", RAYS)
+def test_all_questions_of_a_step_meet_the_same_backgrounds_and_the_next_ones_others(make: MakeFit, kind: str):
+    fit = make(kind)
+    items, asked, state = torch.arange(100), Residuals(fit), fit.context.generator.get_state()
+    assert torch.equal(asked.targets(items), asked.targets(items))
+    assert torch.equal(asked.residuals(items), asked.residuals(items))
+    g = torch.ones(100, 3)
+    assert torch.equal(asked.tangent(items, g), asked.tangent(items, g))
+    assert torch.equal(fit.context.generator.get_state(), state), "a question leaves no trace"
+    training_step(fit, 0)
+    assert not torch.equal(asked.targets(items), Residuals(fit).targets(items)), "there are pixels that nothing covers"
+
+
+def test_items_of_a_trial_are_spread_over_all_there_are_however_many():
+    n_items = 25_005_001  # the last of which is no float32
+    assert spread(n_items, 4, torch.device("cpu")).tolist() == [0, 8335000, 16670000, 25005000]
+    assert spread(5, 1, torch.device("cpu")).tolist() == [0]
+    assert spread(5, 3, torch.device("meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize("span", ["item", "batch"])
+def test_hooks_compute_in_float32_where_training_does_not(make: MakeFit, span: Any):
+    asked = []
+
+    class Product:
+        def select(self, step: int, n: int, scores: Any) -> Tensor:
+            asked.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            return torch.arange(n)
+
+    class Products(Identity):
+        def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
+            asked.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            return None
+
+        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+            asked.append((cotangent @ torch.eye(3)).dtype)
+            return cotangent
+
+    class Penalty(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Tensor) -> Tensor:
+            asked.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+            return grads[0]
+
+    class Penalised:
+        grid = 2
+
+        def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
+            return Penalty.apply(field.values(points).sum())  # pyright: ignore[reportReturnType]
+
+    fit = make("image", sampler=Product(), transform=Products(span), regularizers=[Penalised()])
+    fit.grids = [fit.dataset.domain.aabb.grid(2)]
+    with matrix_products("half", torch.device("cpu")):
+        training_step(fit, 0)
+    assert set(asked) == {torch.float32}
+    assert len(asked) >= 4
+
+
+@pytest.mark.parametrize(("penalty", "said"), [(torch.ones(2), r"shape \(2,\)"), (torch.ones(()), "no gradient")])
+def test_a_penalty_that_is_none_is_refused(make: MakeFit, penalty: Tensor, said: str):
+    class Odd:
+        grid = 2
+
+        def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
+            return penalty
+
+    with pytest.raises(PluginError, match=f"Odd: the penalty has the .*{said}"):
+        training_step(make("image", regularizers=[Odd()], grids=[torch.zeros(4, 2)]), 0)
 
 
 def test_residuals_are_rendered_minus_target_without_a_graph(make: MakeFit):

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fieldengine.api import PluginError, RunContext
+from fieldengine.api import PluginError, RunContext, TrainingError
 from fieldengine.ntk import gram, top_eigenpairs
 
 if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
 
-USUAL_SIDE = 32
 SMALLEST = 1e-6  # of the largest eigenvalue; what is below is rounding
 LARGEST_GAIN = 1e3  # of the sgd form, which would grow without end where eigenvalues fade
 
@@ -25,20 +24,28 @@ class Groups:
     span: ClassVar[Literal["tile"]] = "tile"
 
     def __init__(self, options: Iga, field: Any, context: RunContext):
-        self.options, self.field, self.side, self.context = options, field, options.patch or USUAL_SIDE, context
+        self.options, self.field, self.context = options, field, context
         self.vectors: Tensor | None = None  # (n, e)
         self.change: Tensor | None = None  # (e,), S = I + V diag(change) V'
 
     def kernel(self, values: Callable[[Tensor], Tensor], points: Tensor, per_group: int = 1) -> Tensor:
-        """The kernel matrix of the field's values at points; its log hears of every slow way."""
-        return gram(self.field, values, points, per_group=per_group, told=self.context.tell)
+        """The kernel matrix of the field's values at points, whose layers are as they are after training: a kernel of
+        points that mix has no entries. The log hears of every slow way."""
+        training = self.field.training
+        self.field.eval()
+        try:
+            return gram(self.field, values, points, per_group=per_group, told=self.context.tell)
+        finally:
+            self.field.train(training)
 
     def balance(self, kernel: Tensor, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """V (n, e) and the change along each of its columns, with e as far as eigenvalues are above rounding."""
         try:
             values, vectors = top_eigenpairs(kernel, self.options.balanced + 1, start)
         except ValueError as reason:
-            raise PluginError(f"iga: {reason}. Lower training.lr, or set training.clip") from reason
+            raise TrainingError(
+                f"iga: {reason}. Lower training.lr, or set training.clip; checkpoints from before are kept"
+            ) from reason
         count = min(self.options.balanced, int((values > SMALLEST * values[0]).sum()) - 1)
         if count < 1:
             return vectors[:, :0], values[:0]
@@ -50,8 +57,8 @@ class Groups:
     def enough(self, n_groups: int) -> None:
         if self.options.balanced >= n_groups:
             raise PluginError(
-                f"iga: balanced {self.options.balanced} needs more groups than the {n_groups} there are; "
-                f"lower balanced or patch"
+                f"balanced {self.options.balanced} needs more groups than the {n_groups} that a step's items make; "
+                f"lower balanced or patch, or raise training.batch_size"
             )
 
 

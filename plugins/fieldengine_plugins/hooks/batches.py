@@ -32,7 +32,7 @@ def batch_count(n: int, fraction: float, growth: Growth, step: int, steps: int) 
         share = 1.0 - (1.0 - fraction) * 0.5 * (1.0 + math.cos(math.pi * done))
     else:
         share = fraction
-    return max(1, int(share * n))
+    return max(1, int(share * n + 1e-9))  # 0.29 * 100 is less than 29
 
 
 def draw(n_items: int, k: int, generator: Generator, device: torch.device, taken: Tensor | None = None) -> Tensor:
@@ -86,12 +86,12 @@ def finite(scores: Tensor, name: str, step: int) -> Tensor:
 
 
 class Listener:
-    """The part of a gradient transform that knows which rows of the batch a tile holds."""
+    """The part of a gradient transform that knows which rows of the step's batch a tile holds."""
 
     span = "item"
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
-        self.batch, self._heard = batch, 0
+        self._heard = 0
         return None
 
     def rows(self, cotangent: Tensor) -> slice:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, ErrorOracle, Items, Rendered, RunContext
+from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, everything, finite
 from fieldengine_plugins.hooks.pictures import grey, grey_weights, laplacian, picture_shape
 
@@ -105,17 +105,16 @@ class CrossFrequencyEvosSampler(EvosSampler):
     span: Literal["item", "tile", "batch"] = "item"
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
-        self.batch = batch
         active = step < self.options.cfs_steps or len(batch) == len(self.residuals)
         self.span = "batch" if active else "item"  # without the loss there is nothing to spend a forward pass on
         return None
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
         if self.span == "item":
             return cotangent
-        indices = self.batch.indices
+        indices = batch.indices
         picture = self.residuals.clone()
-        picture[indices] = (rendered.values - self.batch.targets).to(picture)
+        picture[indices] = (rendered.values - batch.targets).to(picture)
         errors = laplacian(grey(picture, self.shape)).flatten()
         counted = torch.zeros_like(errors)
         counted[indices] = errors[indices]

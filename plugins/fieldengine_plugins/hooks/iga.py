@@ -26,12 +26,13 @@ class Iga:
     that fills space (Z-order), for points that form no picture; and as many neighbouring rays by their heaviest
     samples, `patch: 1` for each ray by itself, as published. Of several channels their sum over the square root of
     their number counts; of a sample on a ray its colour and opacity. Rays that meet nothing, those left over from whole
-    groups, and tiles with too few groups for e are left as they are.
+    groups, and tiles of rays with too few groups for e are left as they are. Groups of rays are those of one tile, so
+    that `training.tile` counts; those of pixels and points are of the whole step: the larger its batch, the better.
 
     Differs from the published code, which drops what a patch does not divide, builds K from per-sample Jacobians, and
     takes for each patch of a picture the sum over the n pixels at all groups' positions (an index error; `group_sum` is
     the sum over all pixels of the group). Tiles hold the same positions of all groups, so one pass is enough.
-    On Adam with rates the tables used: 1e-3 for siren and relu behind frequencies, 5e-3 for plain relu.
+    The published tables have Adam with a rate of 1e-3 for siren, and 5e-3 for relu, plain and behind frequencies.
 
     Scene: `training: {batch_size: full, hooks: [{type: iga, balanced: 20, patch: 32}]}`
     """
@@ -39,11 +40,12 @@ class Iga:
     balanced: Annotated[int, Field(ge=0)] = 20
     """e, the eigenvalues that become equal to the next one; 0 changes nothing"""
     patch: Annotated[int, Field(ge=1)] | None = None
-    """pixels a side of a group; points in space and rays form groups of patch^2; null is 32, of rays 4"""
+    """pixels a side of a group; points in space and rays form groups of patch^2; null is 32, of points 8, of rays 4"""
     representative: Literal["previous", "residual", "centre", "group_sum"] = "previous"
-    """of a patch: where the step before was most wrong, for nothing; where this one is, for a forward pass; its middle;
-    or the sum of all its points, for as many times the cost. Of rays the most wrong one, or the one in the middle; of
-    points the one in the middle"""
+    """which pixel stands for its patch. previous: that with the largest residual in the step before, which is free;
+    residual: in this step, one more forward pass; centre: the middle one; group_sum: all of them, their gradients
+    summed, at as many times the cost. Of rays the one with the largest residual, or the middle one; of points the
+    middle one"""
     form: Literal["adam", "sgd"] = "adam"
     """for which optimiser; the engine's is Adam"""
     refresh: Annotated[int, Field(ge=1)] = 1

@@ -41,7 +41,7 @@ class Int:
     growth: Growth = "step"
     """how the share grows from there to 1 over the training"""
     refresh: Literal["incremental", "dense"] = "incremental"
-    """look errors up ever more seldom, or (dense) before every step"""
+    """look errors up ever more seldom, or (dense) before every step; also wherever the share has grown"""
     candidates: Annotated[int, Field(ge=1)] | None = None
     """look up this many random items, anew each time; null is all: exact, but slow where there are many"""
 

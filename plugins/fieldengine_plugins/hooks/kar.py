@@ -95,8 +95,7 @@ class KarModule(nn.Module):
     def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
         """points (grid^d, d) in own coordinates -> weight times the mean over queries, ()."""
         ask = functools.partial(values_of, field, self.aabb)
-        with torch.autocast(points.device.type, enabled=False):
-            found = self._dirichlet(ask, points) if self.options.mode == "dirichlet" else self._attention(ask, points)
+        found = self._dirichlet(ask, points) if self.options.mode == "dirichlet" else self._attention(ask, points)
         return self.options.weight * found
 
     def _attention(self, ask: Any, points: Tensor) -> Tensor:
@@ -127,23 +126,26 @@ class KarModule(nn.Module):
         return total
 
     def _neighbours(self, points: Tensor, count: int) -> Tensor:
-        """At most `count` points of the grid, (m, d); of a window never fewer than 2^d."""
+        """At most `count` points of the grid, (m, d); of a window never fewer than 2^d.
+
+        A window may begin beyond the border, from where it is moved in: so the points there come as often as others.
+        """
         n, dim = self.grid, points.shape[1]
         if self.options.draw == "anywhere" or count == len(points):
             return self._drawn(points, count)
         side = max(2, math.floor(count ** (1.0 / dim) + 1e-9))  # a point alone would have no key but its own
         window = points.view(*[n] * dim, dim)
         for axis in range(dim):
-            first = int(torch.randint(n - side + 1, (), generator=self.generator))
-            window = window.narrow(axis, first, side)
+            first = int(torch.randint(1 - side, n, (), generator=self.generator))
+            window = window.narrow(axis, min(max(first, 0), n - side), side)
         return window.reshape(-1, dim)
 
     def _drawn(self, points: Tensor, count: int) -> Tensor:
         """`count` of the rows in any order, or all of them as they are, for which nothing is drawn."""
-        return points if count == len(points) else self._shuffled(points)[:count]
+        return points if count == len(points) else self._shuffled(points, count)
 
-    def _shuffled(self, points: Tensor) -> Tensor:
-        return points[torch.randperm(len(points), generator=self.generator).to(points.device)]
+    def _shuffled(self, points: Tensor, count: int | None = None) -> Tensor:
+        return points[torch.randperm(len(points), generator=self.generator)[:count].to(points.device)]
 
 
 def sine_network(in_dim: int, options: Kar, *, bounded: bool) -> nn.Module:

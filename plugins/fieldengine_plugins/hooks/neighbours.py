@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, Items, PluginError, RadianceField, Rays, Rendered, RunContext
+from fieldengine.api import Batch, Domain, PluginError, RadianceField, Rays, Rendered, RunContext
 from fieldengine_plugins.hooks.balancing import Groups, changed
 
 if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
 
 
-SIDE_OF_RAYS = 4
+SIDE_OF_RAYS, SIDE_OF_POINTS = 4, 8
 DIGITS = 10  # bits that are spread at once
 
 
@@ -27,7 +27,7 @@ class SpaceGroups(Groups):
         super().__init__(options, field, context)
         if options.representative == "group_sum":
             raise ValueError("group_sum is for patches of a picture; take previous, residual or centre")
-        self.aabb = domain.aabb
+        self.aabb, self.side = domain.aabb, options.patch or SIDE_OF_POINTS
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
         if self.options.balanced == 0:
@@ -42,11 +42,11 @@ class SpaceGroups(Groups):
         self.n_whole, self._done = whole.numel(), 0
         return [*whole.t().unbind(0), *([rest] if len(rest) else [])]
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
         if self.options.balanced == 0:
             return cotangent
-        if isinstance(items, Rays):
-            return self._adjust_rays(cotangent, items, rendered)
+        if isinstance(batch.items, Rays):
+            return self._adjust_rays(cotangent, batch, batch.items, rendered)
         assert self.vectors is not None
         assert self.change is not None
         count = max(0, min(len(cotangent), self.n_whole - self._done))
@@ -54,7 +54,7 @@ class SpaceGroups(Groups):
         g = cotangent[:count].view(-1, self.n_groups, cotangent.shape[1])
         return torch.cat([changed(g, self.vectors, self.change).flatten(0, 1), cotangent[count:]])
 
-    def _adjust_rays(self, cotangent: Tensor, rays: Rays, rendered: Rendered) -> Tensor:
+    def _adjust_rays(self, cotangent: Tensor, batch: Batch, rays: Rays, rendered: Rendered) -> Tensor:
         if rendered.samples is None or rendered.weights is None:
             raise PluginError("iga needs a renderer that tells the weights of its samples along rays")
         heaviest = heaviest_samples(rendered, len(rays))
@@ -73,10 +73,11 @@ class SpaceGroups(Groups):
         if self.options.representative == "centre":
             chosen = whole[:, whole.shape[1] // 2]
         else:
-            chosen = whole.gather(1, g.abs().sum(dim=-1).argmax(dim=1, keepdim=True)).squeeze(1)
+            wrong = (rendered.values.detach().float() - batch.targets).abs().sum(dim=-1)
+            chosen = whole.gather(1, wrong[seen[whole]].argmax(dim=1, keepdim=True)).squeeze(1)
         lengths = (rendered.samples.t_ends - rendered.samples.t_starts)[samples[chosen]]
-        look = look_of(self.field, rays.viewdirs[seen[chosen]], lengths)
-        balanced = self.balance(self.kernel(look, points[chosen]))
+        places = torch.cat([points[chosen], rays.viewdirs[seen[chosen]], lengths[:, None]], dim=1)
+        balanced = self.balance(self.kernel(look_of(self.field), places))
         out = cotangent.clone()
         out[seen[whole]] = changed(g.transpose(0, 1), *balanced).transpose(0, 1)
         return out
@@ -94,21 +95,23 @@ def heaviest_samples(rendered: Rendered, n_rays: int) -> Tensor:
     assert rendered.weights is not None
     rays, weights = rendered.samples.ray_indices, rendered.weights.detach()
     best = weights.new_zeros(n_rays).scatter_reduce(0, rays, weights, "amax")
-    candidates = torch.nonzero((weights == best[rays]) & (weights > 1e-4)).flatten().flip(0)
-    found = torch.full((n_rays,), -1, dtype=torch.int64, device=weights.device)
-    found[rays[candidates]] = candidates
-    return found
+    candidates = torch.nonzero((weights == best[rays]) & (weights > 1e-4)).flatten()
+    first = torch.full((n_rays,), len(rays), dtype=torch.int64, device=weights.device)
+    first.scatter_reduce_(0, rays[candidates], candidates, "amin")
+    return first.masked_fill_(first == len(rays), -1)
 
 
-def look_of(field: Any, viewdirs: Tensor, lengths: Tensor) -> Any:
-    """(m, 3) -> (m, 4): colour and opacity of the samples, all in [0, 1], so that none outweighs the others."""
+def look_of(field: Any) -> Any:
+    """Of samples with their viewing directions and lengths (m, 3 + 3 + 1) colour and opacity (m, 4), all in [0, 1], so
+    that none outweighs the others."""
     if not isinstance(field, RadianceField):
         raise PluginError("iga along rays needs a field with density and rgb")
 
-    def look(x: Tensor) -> Tensor:
+    def look(places: Tensor) -> Tensor:
+        x, viewdirs, lengths = places.split([3, 3, 1], dim=1)
         sigma, features = field.density(x)
-        opacity = 1.0 - torch.exp(-sigma * lengths)
-        return torch.cat([field.rgb(features, viewdirs), opacity[:, None]], dim=-1)
+        opacity = 1.0 - torch.exp(-sigma[:, None] * lengths)
+        return torch.cat([field.rgb(features, viewdirs), opacity], dim=-1)
 
     return look
 

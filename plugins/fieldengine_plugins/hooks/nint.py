@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, ErrorOracle, Items, Rendered, RunContext
+from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import (
     Growth,
     Listener,
@@ -81,6 +81,10 @@ class Nint:
     """scoring: batch; how many times the mean an item weighs at most; 1 weighs down those below the mean alone"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> NintSampler | NintWeights:
+        if self.scoring == "batch" and self.score_every != 1:
+            raise ValueError("score_every is for scoring: all; with scoring: batch no errors are looked up")
+        if self.scoring == "all" and self.emphasis != 2.0:
+            raise ValueError("emphasis is for scoring: batch; with scoring: all items have no weights")
         if self.scoring == "batch":
             return NintWeights(self, domain, n_items, steps, context)
         refuse_to_score_all(domain, n_items, self.candidates, "nint")
@@ -100,7 +104,7 @@ class NintSampler:
         k, n_guided, n_worst, due = sizes(self.options, n, step, self.steps)
         if k == self.n_items:
             return everything(k, self.context.device)
-        if due or not len(self.errors) or step % self.options.score_every == 0:
+        if due or (n_worst and (not len(self.errors) or step % self.options.score_every == 0)):
             items = self._scored_next()
             residuals = finite(scores.residuals(items), "nint", step)
             self.errors = residuals.abs().sum(dim=-1)
@@ -163,9 +167,9 @@ class NintWeights(Listener):
         self.errors = torch.zeros(len(batch), device=self.context.device)
         return super().prepare(step, field, batch)
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
         rows = self.rows(cotangent)
-        errors = (rendered.values.detach().float() - self.batch.targets[rows]).abs().sum(dim=-1)
+        errors = (rendered.values.detach().float() - batch.targets).abs().sum(dim=-1)
         self.errors[rows] = errors
         if self.mean == 0.0:  # the first step, or nothing left to learn
             return cotangent

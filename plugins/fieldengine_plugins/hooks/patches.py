@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, Items, Points, Rendered, RunContext
+from fieldengine.api import Batch, Domain, Points, Rendered, RunContext
 from fieldengine_plugins.hooks.balancing import Groups, changed
 
 if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
+
+
+SIDE = 32
+MANY = 2048
 
 
 class PictureGroups(Groups):
@@ -20,6 +24,7 @@ class PictureGroups(Groups):
 
     def __init__(self, options: Iga, field: nn.Module, domain: Domain, n_items: int, context: RunContext):
         super().__init__(options, field, context)
+        self.side = options.patch or SIDE
         assert domain.sensor is not None
         self.sensor = domain.sensor
         height, width, side = self.sensor.height, self.sensor.width, self.side
@@ -31,6 +36,11 @@ class PictureGroups(Groups):
             raise ValueError(
                 f"balanced {options.balanced} needs more patches than the {self.n_groups} that {side}x{side} pixels "
                 f"make of {width}x{height}; lower balanced or patch"
+            )
+        if self.n_groups > MANY:
+            context.tell(
+                f"iga: {self.n_groups} patches of {side}x{side} pixels make a kernel of {self.n_groups**2:,} numbers; "
+                f"finding its eigenvalues will take most of the time. Raise patch if it takes too long"
             )
         if options.representative == "group_sum" and (height % side or width % side):
             raise ValueError(f"group_sum needs whole patches; {side} does not divide {width}x{height}")
@@ -56,14 +66,15 @@ class PictureGroups(Groups):
         self._done = 0
         return self._blocks
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
         if self.options.balanced == 0:
             return cotangent
         assert self.vectors is not None
         assert self.change is not None
         first, self._done = self._done, self._done + len(cotangent)
         if self.options.representative == "previous":
-            torch.sum(cotangent.abs(), dim=-1, out=self._off[first : self._done])
+            wrong = rendered.values.detach().float() - batch.targets
+            torch.sum(wrong.abs_(), dim=-1, out=self._off[first : self._done])
             if self._done == len(self._off):
                 self.worst = self._most_wrong()
         if self._rows is None:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, ErrorOracle, Items, Rendered, RunContext
+from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import Growth, Listener, Share, batch_count, draw, everything, finite
 from fieldengine_plugins.hooks.pictures import grey, picture_shape, sobel
 
@@ -90,9 +90,9 @@ class SoftMiningSampler(Listener):
         self.positions = batch.items.positions.requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
         return super().prepare(step, field, batch)
 
-    def adjust(self, cotangent: Tensor, items: Items, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
         rows = self.rows(cotangent)
-        residuals = rendered.values.detach().float() - self.batch.targets[rows]
+        residuals = rendered.values.detach().float() - batch.targets
         self.errors[rows] = 2.0 * residuals.abs().mean(dim=-1)  # of [0, 1], in [-1, 1]
         self.losses[rows] = residuals.square().mean(dim=-1)
         self.weights[rows] = self._importance(self.errors[rows]).clamp(LEAST_WEIGHT, self.most)
