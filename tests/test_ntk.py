@@ -272,7 +272,7 @@ def test_what_cannot_be_is_said():
     assert not ntk.jvp(network, network, points(4, 2, torch.float32), {}).any()
 
 
-@pytest.mark.parametrize(("m", "rank"), [(5, 5), (200, 200), (200, 6)])
+@pytest.mark.parametrize(("m", "rank"), [(5, 5), (240, 240), (240, 6)])
 def test_eigenpairs_are_those_of_the_whole_matrix(m: int, rank: int):
     vectors = torch.linalg.qr(torch.randn(m, m, dtype=torch.float64))[0]
     kernel = (vectors * 0.8 ** torch.arange(m) * (torch.arange(m) < rank)) @ vectors.t()

@@ -45,9 +45,9 @@ def _whole(k: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _from_start(k: Tensor, n: int, start: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Block Lanczos, or None where vectors have not settled, or it would cost as much as the whole."""
+    """Block Lanczos, or None where vectors have not settled, or it might cost as much as the whole."""
     width = n + EXTRA
-    if 2 * BLOCKS[0] * width > len(k) or not bool(start.isfinite().all()):
+    if 2 * BLOCKS[1] * width > len(k) or not bool(start.isfinite().all()):
         return None
     # columns of k, for the vectors that the start does not have: no random numbers are drawn
     columns = k[:, torch.linspace(0, len(k) - 1, max(0, width - start.shape[1]), device=k.device).long()]
