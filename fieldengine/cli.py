@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,7 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a field file (.safetensors).")]
 DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the GPU where there is one.")]
 SceneArgument = Annotated[Path, typer.Argument(metavar="SCENE", help="The scene file (.yaml).")]
@@ -100,7 +102,10 @@ def suggest(
     out: Annotated[Path | None, typer.Option(help="Also plot the spectra: .svg, .png or .pdf.")] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Compare candidates for a frequency before training: whose first output has most nearly the data's spectrum."""
+    """Before training, try values of a frequency: whose untrained field has the spectrum nearest to the data's?
+
+    Distances are in cycles per picture.
+    """
     from fieldengine.fitting import suggest as make_suggestions
 
     found = make_suggestions(scene, overrides or (), device=device.value)
@@ -134,7 +139,7 @@ def report(
 
 @app.command()
 def analyze(
-    run: RunArgument,
+    run: RunFolderArgument,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("analysis.html"),
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -147,7 +152,7 @@ def analyze(
 
 @app.command("eval")
 def evaluate(
-    run: RunArgument,
+    run: RunFolderArgument,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     metric: Annotated[
         list[str] | None,
@@ -235,11 +240,19 @@ def plugins_list() -> None:
 
 @plugins_app.command("show")
 def plugins_show(
-    name: Annotated[str, typer.Argument(help="A plugin's name, or kind/name where several kinds share it.")],
+    name: Annotated[
+        str, typer.Argument(help="A plugin, or kind/name where several kinds share a name; `scene` for a scene's keys.")
+    ],
 ) -> None:
-    """A plugin's paper, keys with defaults and ranges, a snippet, limits."""
+    """A plugin's paper, keys with defaults and ranges, a snippet, limits; or the keys that every scene has."""
+    from fieldengine.options import described
     from fieldengine.registry import Registry
+    from fieldengine.scene import Blocks
 
+    rows = list(described(Blocks))
+    if name == "scene" or name in (key for key, *_ in rows):
+        _print_keys(row for row in rows if name in ("scene", row[0]) or row[0].startswith(f"{name}."))
+        return
     for plugin in _named_plugins(Registry(), name):
         _show(plugin)
 
@@ -298,12 +311,16 @@ def _show(plugin: Plugin) -> None:
         f"[bold]{plugin.kind}/{plugin.name}[/]  ({plugin.distribution} {plugin.version})\n", highlight=False
     )
     text = inspect.cleandoc(cls.__doc__ or "")
-    # lines of a paragraph are joined, so that they break where the terminal does
-    out_console.print(re.sub(r"(?<=\S)\n(?=\S)", " ", text), highlight=False, markup=False)
-    table = Table("key", "type", "default", "what it does", box=None, pad_edge=False)
-    for row in described(cls):
-        table.add_row(*map(escape, row))
+    # lines of a paragraph are joined, so that they break where the terminal does; indented ones are lists and formulas
+    out_console.print(re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", text), highlight=False, markup=False)
     out_console.print()
+    _print_keys(described(cls))
+
+
+def _print_keys(rows: Iterable[tuple[str, str, str, str]]) -> None:
+    table = Table("key", "type", "default", "what it does", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(escape, row))
     out_console.print(table)
 
 

@@ -103,7 +103,8 @@ def parse(cls: type[Any], node: Node, where: str, reading: Reading) -> tuple[Any
     for name, child in node.value.items():
         if name not in known:
             listing = ", ".join(known) or "none"
-            hint = did_you_mean(name, known)
+            deeper = [key for key, *_ in described(cls) if key.endswith(f".{name}")]
+            hint = f' Did you mean "{_join(where, deeper[0])}"?' if deeper else did_you_mean(name, known)
             raise child.origin.error(f"no such key. Keys here: {listing}.{hint}", _join(where, name))
     values: dict[str, Any] = {}
     plain: dict[str, Any] = {}
@@ -127,7 +128,10 @@ def parse_plugin(kind: str, node: Node, where: str, reading: Reading) -> tuple[A
     chosen = node.value.get("type")
     names = ", ".join(reading.registry.names(kind))
     if chosen is None:
-        raise node.origin.error(f"needs the key `type`. Installed: {names}", where)
+        first = next(iter(node.value), "")
+        installed = first in reading.registry.names(kind)
+        hint = f" Write `{{type: {first}, ...}}`." if installed else did_you_mean(first, ["type"])
+        raise node.origin.error(f"needs the key `type`.{hint} Installed: {names}", where)
     if not isinstance(chosen.value, str):
         raise chosen.origin.error(
             f"expected a name, found {_show(chosen.plain())}. Installed: {names}", _join(where, "type")
@@ -151,9 +155,10 @@ def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading
     if key.slot is not None and key.many:
         if child is None or child.value is None:
             return (), []
-        if not isinstance(child.value, list):
+        items = [child] if isinstance(child.value, str | dict) else child.value  # one of them may stand alone
+        if not isinstance(items, list):
             raise child.origin.error(f"expected a list of blocks, found {_show(child.plain())}", where)
-        pairs = [parse_plugin(key.slot.kind, item, f"{where}.{i}", reading) for i, item in enumerate(child.value)]
+        pairs = [parse_plugin(key.slot.kind, item, f"{where}.{i}", reading) for i, item in enumerate(items)]
         return tuple(pair[0] for pair in pairs), [pair[1] for pair in pairs]
     if key.slot is not None:
         default = key.slot.default and reading.registry.default(key.slot.kind, key.slot.default)
@@ -204,6 +209,7 @@ def _complaint(options: list[str], reason: ValidationError) -> str:
             texts.append(" or ".join(options))
             continue
         text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        text = "true or false" if error["type"] == "bool_type" else text
         text = "another value" if error["type"] == "missing" else text
         inside = ".".join(str(part) for part in error["loc"] if isinstance(part, int))
         texts.append(f"{text} (item {inside})" if inside else text)
@@ -223,6 +229,8 @@ def described(cls: type[Any]) -> Iterator[tuple[str, str, str, str]]:
             continue
         kind = f"{key.slot.kind} plugin" if key.slot else describe(key.annotation)
         default = key.slot.default if key.slot else key.default
+        if key.many:
+            kind, default = f"[{kind}, ...]", []
         shown = "required" if key.required or default is MISSING else json.dumps(default, default=str)
         yield key.name, kind, shown, key.doc
 

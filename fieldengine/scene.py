@@ -102,9 +102,9 @@ class Blocks:
     dataset: Annotated[Any, Slot("datasets")]
     """the data to fit"""
     field: Annotated[Any, Slot("fields")]
-    """the network that is fitted; the default depends on the data"""
+    """the network that is fitted; left out, the one that suits the data"""
     renderer: Annotated[Any, Slot("renderers")]
-    """how values come out of the field; the default depends on the data"""
+    """how values come out of the field; left out, the one that suits the data"""
     training: Training = Training()
     """how the field is fitted"""
     evaluation: Evaluation = Evaluation()
@@ -195,6 +195,8 @@ def _with_defaults_of_dataset(tree: Node, registry: Registry) -> Node:
     dataset = tree.value.get("dataset")
     if dataset is None:
         installed = ", ".join(registry.names("datasets"))
+        if "grid" in tree.value or "scene" in tree.value:
+            raise tree.origin.error("is a sweep, not a scene: run it by `fieldengine sweep`")
         raise tree.origin.error(
             f"needs a block `dataset: {{type: image, path: photo.png}}`. Types installed: {installed}"
         )

@@ -90,7 +90,7 @@ IN_THE_FILE: dict[str, tuple[str, int | None, str, str]] = {
     ),
     "number for truth": (
         "dataset:\n  type: procedural\n  random_background: 1\n", 3, "dataset.random_background",
-        "expected a valid boolean, found 1",
+        "expected true or false, found 1",
     ),
     "block for a number": (
         f"{IMAGE}training:\n  steps: {{a: 1}}\n", 3, "training.steps", 'expected a valid integer, found {"a": 1}',
@@ -263,7 +263,7 @@ def test_a_misspelt_choice_is_answered_with_the_nearest_one_last(text: str, sugg
     "text",
     [
         pytest.param("dataset: [1]\n", id="list for a plugin"),
-        pytest.param(f"{IMAGE}training: {{hooks: {{type: nint}}}}\n", id="block for a list"),
+        pytest.param(f"{IMAGE}training: {{hooks: 3}}\n", id="number for a list"),
         pytest.param(f"{IMAGE}training: [1]\n", id="list for a block"),
         pytest.param("dataset: {type: [image], path: a.png}\n", id="list for a name"),
         pytest.param("dataset: {type: image, path: a.png, background: [1, 1]}\n", id="two of three numbers"),
@@ -274,6 +274,26 @@ def test_what_was_found_is_shown_in_the_words_of_the_file_alone(text: str, scene
     message = str(refusal(scene(text)))
     for foreign in ("Node(", "Origin(", "Field required", "input", "PosixPath"):
         assert foreign not in message
+
+
+@pytest.mark.parametrize("hooks", ["[nint]", "nint", "{type: nint}", "[{type: nint}]"])
+def test_one_hook_may_stand_alone(hooks: str, scene: Write):
+    config = read_scene(scene(f"{IMAGE}training: {{hooks: {hooks}}}\n"))
+    assert [block["type"] for block in config.plain["training"]["hooks"]] == ["nint"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{IMAGE}training: {{hooks: [{{typ: nint}}]}}\n", 'needs the key `type`. Did you mean "type"? Installed: '),
+        (f"{IMAGE}training: {{hooks: {{nint: {{}}}}}}\n", "needs the key `type`. Write `{type: nint, ...}`. Installed"),
+        (f"{IMAGE}steps: 5\n", 'Did you mean "training.steps"?'),
+        (f"{IMAGE}training: {{warmup: 5}}\n", 'Did you mean "training.schedule.warmup"?'),
+        ("scene: a.yaml\ngrid: {}\n", "is a sweep, not a scene: run it by `fieldengine sweep`"),
+    ],
+)
+def test_what_belongs_elsewhere_is_said_with_where(text: str, said: str, scene: Write):
+    assert said in str(refusal(scene(text)))
 
 
 def test_an_override_of_an_item_of_a_list_that_the_scene_does_not_write_is_understood_as_an_item(scene: Write):

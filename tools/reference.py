@@ -5,21 +5,24 @@ from __future__ import annotations
 import inspect
 import sys
 from pathlib import Path
+from typing import Any
 
 from fieldengine.options import described
 from fieldengine.registry import KINDS, OWN_DISTRIBUTION, Plugin, Registry
+from fieldengine.scene import Blocks
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
-HEAD = """# Plugins that come with fieldengine
+HEAD = """# Keys of a scene, and the plugins that come with fieldengine
 
-Made from the docstrings by `make docs`; `fieldengine plugins show NAME` prints the same, of third parties' plugins too.
+Made from the docstrings by `make docs`. `fieldengine plugins show NAME` prints the same, of third parties' plugins too,
+and `fieldengine plugins show scene`, or `training`, the keys that belong to no plugin.
 """
 
 
 def page() -> str:
     """The whole page, kinds and names in the order of the registry's kinds and of the alphabet."""
     own = [plugin for plugin in Registry() if plugin.distribution == OWN_DISTRIBUTION]
-    parts = [HEAD]
+    parts = [HEAD, f"## The keys of a scene\n\n{table(Blocks)}\nAdam is the optimiser.\n"]
     for kind in KINDS:
         plugins = sorted((plugin for plugin in own if plugin.kind == kind), key=lambda plugin: plugin.name)
         if plugins:
@@ -32,13 +35,16 @@ def section(plugin: Plugin) -> str:
     cls = plugin.load()
     text = inspect.cleandoc(cls.__doc__ or "")
     lines = [f"### {plugin.name}\n", f"```text\n{text}\n```\n"]
-    rows = []
+    return "\n".join([*lines, *([table(cls)] if list(described(cls)) else [])])
+
+
+def table(cls: type[Any]) -> str:
+    """The keys of a dataclass."""
+    rows = ["| key | type | default | what it does |", "|---|---|---|---|"]
     for name, kind, default, line in described(cls):
         shown = default if default == "required" else f"`{default}`"
         rows.append(f"| `{name}` | {kind.replace('|', 'or')} | {shown} | {line.replace('|', '/')} |")
-    if rows:
-        lines += ["| key | type | default | what it does |", "|---|---|---|---|", *rows, ""]
-    return "\n".join(lines)
+    return "\n".join([*rows, ""])
 
 
 if __name__ == "__main__":

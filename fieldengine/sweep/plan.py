@@ -80,6 +80,10 @@ def read_sweep(
     """
     registry = registry or Registry()
     root = document.read(path)
+    if "dataset" in root.value:
+        raise root.origin.error(
+            "is a scene, not a sweep: run it by `fieldengine train`, or name it in a sweep's `scene`"
+        )
     own = _known(root, KEYS, "")
     blocks = _with_profile(own, profile)
     if data is not None and not data.is_dir():
