@@ -1,7 +1,7 @@
 """Run the benchmarks beside this file; write docs/benchmarks.md and tools/bench/results.json.
 
 Each script runs a rival and ours in turn and prints the ratio as JSON. `run.py march` runs one and keeps the others'
-last results. What takes long runs only when named: `run.py parity samplers`.
+last results; `run.py page` runs none and writes the page. What takes long runs only when named: `run.py parity`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 def main() -> int:
     wanted = sys.argv[1:] or QUESTIONS
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for name in wanted:
+    for name in [name for name in wanted if name != "page"]:
         print(f"{name} ...", flush=True)
         done = subprocess.run([sys.executable, HERE / f"{name}.py"], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -42,8 +42,8 @@ def main() -> int:
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     rates = next(r for name in QUESTIONS for r in before.get(name, []) if "gemm_gflops" in r)
     table = [
-        "| question | rival | rival, s | ours, s | ratio | asked | floor |",
-        "|---|---|---|---|---|---|---|",
+        "| question | rival | rival, s | ours, s | ratio | asked | met | floor |",
+        "|---|---|---|---|---|---|---|---|",
         *rows,
         "",
         f"Measured with {torch.get_num_threads()} threads, {platform.machine()}, {versions}.",
@@ -61,7 +61,33 @@ def main() -> int:
 def row(result: dict[str, Any]) -> str:
     values = shown(result["rival_value"]), shown(result["ours_value"]), shown(result["ratio"])
     floor = f"{result['floor']:.0%}" if result.get("floor") else ""
-    return f"| {result['question']} | {result['rival']} | {' | '.join(values)} | {result['asked']} | {floor} |"
+    asked = result["asked"]
+    met = "" if not asked else "yes" if is_met(result) else "no"
+    return f"| {result['question']} | {result['rival']} | {' | '.join(values)} | {asked} | {met} | {floor} |"
+
+
+def is_met(result: dict[str, Any]) -> bool:
+    """Whether a figure is as good as was asked: in words, of the ratio, or with a unit of ours and the rival's."""
+    theirs, ours, ratio = result["rival_value"], result["ours_value"], result["ratio"]
+    words = re.fullmatch(
+        r"(at least|at most|below|within)( \+)? ([\d.e-]+)( s| x| MB| dB less| dB)?( \(.*\))?", result["asked"]
+    )
+    if words is None:
+        raise ValueError(f"what is asked is not understood: {result['asked']}")
+    how, more, number, unit = words[1], words[2], float(words[3]), (words[4] or "").strip()
+    if how == "at least":
+        return ratio >= number
+    if how == "within":
+        return abs(ours - theirs) <= number
+    if how == "below":
+        return ours < number
+    if unit == "s":
+        return ours <= number
+    if unit == "dB less":
+        return theirs - ours <= number
+    if more:
+        return ours - (theirs or 0.0) <= number
+    return ratio <= number
 
 
 def shown(value: float | None) -> str:
