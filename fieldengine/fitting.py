@@ -130,7 +130,7 @@ def suggest(
     config = read_scene(Path(scene), overrides)
     if not config.candidates:
         raise SceneError(
-            "no key of this scene has candidates. Those of siren, finer, gauss, wire and fourier have: "
+            "no key of this scene has candidates, as frequencies of sine activations and of Fourier features do: "
             "field.activation=siren field.encoding=identity"
         )
     context = RunContext(

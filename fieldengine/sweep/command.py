@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from fieldengine.errors import FieldEngineError
+from fieldengine.errors import FieldEngineError, SceneError
 from fieldengine.sweep.plan import Cell, Sweep, read_sweep
 from fieldengine.sweep.state import summary_of
 from fieldengine.sweep.table import figure_of, metrics_of, shown, write_report, write_results
@@ -41,6 +41,7 @@ def run_sweep(
     """
     console = console or Console(stderr=True)
     sweep = read_sweep(path, profile, data)
+    _refuse_without_data(sweep)
     folder = SweepFolder(out or Path("runs") / "-".join(part for part in (sweep.name, profile) if part))
     folder.prepare(sweep)
     with _Board(sweep, folder, console) as board:
@@ -55,6 +56,16 @@ def run_sweep(
     except FieldEngineError as reason:  # the runs and the table are there without it
         console.print(f"no report.html: {reason}", highlight=False, markup=False, soft_wrap=True)
     return folder.path, outcomes
+
+
+def _refuse_without_data(sweep: Sweep) -> None:
+    """Raise SceneError where no cell's data is there: one alone may fail, but not all of them, one after the other."""
+    paths = [getattr(cell.config.dataset, "path", None) for cell in sweep.cells]
+    missing = [path for path in paths if isinstance(path, Path) and not path.exists()]
+    if len(missing) == len(sweep.cells):
+        raise SceneError(
+            f"{missing[0]}: no such file, nor any other of the {len(set(missing))}. Name their folder by --data"
+        )
 
 
 class _Board:

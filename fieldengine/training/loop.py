@@ -74,8 +74,10 @@ def train(
             loss = float(report.loss) if log else 0.0  # reading it waits for the device
             progress.step, progress.seconds = step + 1, progress.seconds + time.perf_counter() - started
             if log:
-                if not math.isfinite(loss):
-                    raise _diverged(f"the loss became {loss}", progress)
+                penalty = {"penalty": float(report.penalty)} if fit.regularizers else {}
+                for what, number in {"loss": loss, **penalty}.items():
+                    if not math.isfinite(number):
+                        raise _diverged(f"the {what} became {number}", progress)
                 value = decibels(float(report.squared_error))
                 watcher.stepped(progress.step, loss, value, progress.seconds)
                 watcher.logged(
@@ -83,6 +85,7 @@ def train(
                         "step": progress.step,
                         "seconds": round(progress.seconds, 3),
                         "loss": loss,
+                        **penalty,
                         "psnr_batch": value,
                         "lr": lr,
                         "items": report.n_items,

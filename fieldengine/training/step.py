@@ -67,23 +67,28 @@ class Fit:
 
 @dataclass(frozen=True)
 class StepReport:
-    """Mean loss and mean squared error over the items of a step, and how many there were.
+    """Mean loss and mean squared error over the items of a step, how many there were, and the sum of all penalties.
 
-    Both () tensors, no gradient. Of a part of a batch: the sums over the part, divided by the items of the batch.
+    () tensors, no gradient. Of a part of a batch: the sums over the part, divided by the items of the batch.
     """
 
     loss: Tensor
     squared_error: Tensor
+    penalty: Tensor
     n_items: int
 
     @classmethod
     def none(cls, device: torch.device) -> StepReport:
-        return cls(torch.zeros((), device=device), torch.zeros((), device=device), 0)
+        zero = torch.zeros((), device=device)
+        return cls(zero, zero, zero, 0)
 
     def __add__(self, other: StepReport) -> StepReport:
         """Of two parts of one batch."""
         return StepReport(
-            self.loss + other.loss, self.squared_error + other.squared_error, self.n_items + other.n_items
+            self.loss + other.loss,
+            self.squared_error + other.squared_error,
+            self.penalty + other.penalty,
+            self.n_items + other.n_items,
         )
 
 
@@ -103,7 +108,9 @@ def training_step(fit: Fit, step: int) -> StepReport:
         )
     for regularizer, points in zip(fit.regularizers, fit.grids, strict=True):
         with asked(fit, regularizer, "penalty"):
-            scalar(regularizer.penalty(step, fit.field, points)).backward()
+            penalty = scalar(regularizer.penalty(step, fit.field, points))
+            penalty.backward()
+        report += StepReport(torch.zeros_like(penalty), torch.zeros_like(penalty), penalty.detach(), 0)
     if fit.clip is not None:
         clip(fit.parameters, fit.clip)
     fit.optimizer.step()
@@ -136,7 +143,7 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) ->
         loss += losses.sum()
         squared += (rendered.values.detach() - tile.targets).square().mean(dim=-1).sum()
     fit.field.eval()
-    return StepReport(loss / n_items, squared / n_items, len(batch))
+    return StepReport(loss / n_items, squared / n_items, torch.zeros_like(loss), len(batch))
 
 
 def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -> Tensor:

@@ -17,7 +17,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from fieldengine.errors import RunError
+from fieldengine.errors import RunError, SceneError
 from fieldengine.sweep.command import run_sweep
 from fieldengine.sweep.work import Outcome
 
@@ -118,6 +118,15 @@ def test_other_options_are_not_mixed_into_the_same_folder(finished: tuple[Path, 
     other.write_text(SWEEP.format(steps=11))
     with pytest.raises(RunError, match=r"with training.steps: 10; the sweep now has 11. Choose another --out"):
         run_sweep(other, out=folder, data=folder.parent)  # the same picture: steps alone differ
+
+
+def test_a_sweep_whose_data_is_elsewhere_is_refused_before_its_first_run(sweep_file: Write, tmp_path: Path):
+    text = SWEEP.replace("photo.png", "gone.png")
+    with pytest.raises(
+        SceneError, match=r"gone\.png: no such file, nor any other of the 1\. Name their folder by --data"
+    ):
+        run_sweep(sweep_file(text), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_cell_that_fails_stops_no_other(sweep_file: Write, tmp_path: Path):

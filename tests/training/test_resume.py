@@ -373,7 +373,7 @@ def test_a_failed_training_says_so_in_its_summary(write: Write, tmp_path: Path, 
     path, run = write("image"), tmp_path / "run"
 
     def lost(fit: Fit, number: int) -> StepReport:
-        return StepReport(torch.tensor(float("inf")), torch.tensor(1.0), 1)
+        return StepReport(torch.tensor(float("inf")), torch.tensor(1.0), torch.tensor(0.0), 1)
 
     monkeypatch.setattr(loop, "training_step", lost)
     with pytest.raises(TrainingError):

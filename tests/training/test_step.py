@@ -476,6 +476,20 @@ def test_hooks_compute_in_float32_where_training_does_not(make: MakeFit, span: A
     assert len(asked) >= 4
 
 
+def test_penalties_add_up_beside_the_loss_of_the_data(make: MakeFit):
+    class Two:
+        grid = 2
+
+        def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
+            return 2.0 + 0.0 * field.values(points).sum()
+
+    plain, punished = make("image"), make("image", regularizers=[Two(), Two()], grids=[torch.zeros(4, 2)] * 2)
+    without, with_them = training_step(plain, 0), training_step(punished, 0)
+    assert (float(without.penalty), float(with_them.penalty)) == (0.0, 4.0)
+    assert torch.equal(without.loss, with_them.loss)
+    assert without.n_items == with_them.n_items
+
+
 @pytest.mark.parametrize(("penalty", "said"), [(torch.ones(2), r"shape \(2,\)"), (torch.ones(()), "no gradient")])
 def test_a_penalty_that_is_none_is_refused(make: MakeFit, penalty: Tensor, said: str):
     class Odd:

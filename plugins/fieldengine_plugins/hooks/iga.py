@@ -20,13 +20,14 @@ class Iga:
     Shi et al. 2025, Inductive Gradient Adjustment for Spectral Bias in Implicit Neural Representations. Items form n
     groups of p neighbours; K is the empirical tangent kernel of one representative of each. What back-propagates at
     position i of all groups is S g instead of g = dL/d(values), their eqs. 8 and 9, with eigenpairs (l_i, v_i) of K:
-      adam  S = I - sum over i <= e of (1 - l_e+1 / l_i) v_i v_i', a contraction; Adam's own scaling makes it a boost
+      adam  S = I - sum over i <= e of (1 - l_e+1 / l_i) v_i v_i' shrinks what is learned fast; Adam's normalisation
+            then enlarges the rest
       sgd   S = I + sum over i <= e of (l_1 / l_i - 1) v_i v_i', at most 1000 fold
     Groups are patches of a picture, incomplete ones at its border included; runs of patch^2 neighbours along a curve
-    that fills space (Z-order), for points that form no picture; and as many neighbouring rays by their heaviest
-    samples, `patch: 1` for each ray by itself, as published. Of several channels their sum over the square root of
-    their number counts; of a sample on a ray its colour and opacity. Rays that meet nothing, those left over from whole
-    groups, and tiles of rays with too few groups for e are left as they are. Groups of rays are those of one tile, so
+    that fills space (Z-order), for points, and for pixels where a mask hides some; and as many neighbouring rays by
+    their heaviest samples, `patch: 1` for each ray by itself, as published. With c channels K is that of their sum over
+    sqrt(c); of a sample on a ray of its colour and opacity. Rays that meet nothing, those left over from whole groups,
+    and tiles of rays with too few groups for e are left as they are. Groups of rays are those of one tile, so
     that `training.tile` counts; those of pixels and points are of the whole step: the larger its batch, the better.
 
     Differs from the published code, which drops what a patch does not divide, builds K from per-sample Jacobians, and

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 SIDE_OF_RAYS, SIDE_OF_POINTS = 4, 8
+ROUND = 8
 DIGITS = 10  # bits that are spread at once
 
 
@@ -77,7 +78,10 @@ class SpaceGroups(Groups):
             chosen = whole.gather(1, wrong[seen[whole]].argmax(dim=1, keepdim=True)).squeeze(1)
         lengths = (rendered.samples.t_ends - rendered.samples.t_starts)[samples[chosen]]
         places = torch.cat([points[chosen], rays.viewdirs[seen[chosen]], lengths[:, None]], dim=1)
-        balanced = self.balance(self.kernel(look_of(self.field), places))
+        # rounded up: matrix products of a size that is new take 50 ms to prepare, and each step has another number
+        filled = torch.cat([places, places[:1].expand(-len(places) % ROUND, -1)])
+        kernel = self.kernel(look_of(self.field), filled)[: len(places), : len(places)]
+        balanced = self.balance(kernel)
         out = cotangent.clone()
         out[seen[whole]] = changed(g.transpose(0, 1), *balanced).transpose(0, 1)
         return out

@@ -78,7 +78,7 @@ class Nint:
     candidates: Annotated[int, Field(ge=1)] | None = None
     """score this many random items, drawn anew at each look-up; null is all of them, with scoring: batch one batch"""
     emphasis: Annotated[float, Field(ge=1)] = 2.0
-    """scoring: batch; how many times the mean an item weighs at most; 1 weighs down those below the mean alone"""
+    """scoring: batch; the most an item weighs, in multiples of the mean; with 1 weights only fall"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> NintSampler | NintWeights:
         if self.scoring == "batch" and self.score_every != 1:
