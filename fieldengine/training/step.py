@@ -273,6 +273,7 @@ class Residuals:
     def __init__(self, fit: Fit):
         self._fit = fit
         self._seed: int | None = None
+        self._tile = fit.renderer.affordable(fit.tile)  # a step takes no more rays than that; all at once would not fit
         self.n_items = fit.dataset.n_items
 
     def targets(self, indices: Tensor) -> Tensor:
@@ -281,13 +282,13 @@ class Residuals:
     @torch.no_grad()
     def residuals(self, indices: Tensor) -> Tensor:
         batch = self._batch(indices)
-        parts = (batch[rows] for rows in tiles(len(batch), self._fit.tile))
+        parts = (batch[rows] for rows in tiles(len(batch), self._tile))
         return torch.cat([self._values(part) - part.targets for part in parts])
 
     def tangent(self, indices: Tensor, cotangent: Tensor) -> Tensor:
         field, batch = self._fit.field, self._batch(indices)
         rows = torch.arange(len(batch), device=batch.indices.device)
-        tile = max(1, self._fit.tile // 4)  # a second derivative holds about as much as four first ones
+        tile = max(1, self._tile // 4)  # a second derivative holds about as much as four first ones
         change = vjp(field, lambda part: self._values(batch[part]), rows, cotangent, tile=tile)
         return jvp(field, lambda part: self._values(batch[part]), rows, change, tile=tile, told=self._fit.context.tell)
 
