@@ -22,6 +22,8 @@ class SceneError(FieldEngineError):
     """A scene file or an override says something the engine cannot accept.
 
     Attributes:
+        message: without its place and key.
+        place: file and line, or the override; empty where it is not known.
         file: the scene file, or None where the key came from an override or from Python.
         line: 1-based line in `file`, or None.
         key: dotted key, such as `field.encoding.type`; empty for the whole file.
@@ -30,7 +32,7 @@ class SceneError(FieldEngineError):
     def __init__(
         self, message: str, *, place: str = "", file: Path | None = None, line: int | None = None, key: str = ""
     ):
-        self.file, self.line, self.key = file, line, key
+        self.message, self.place, self.file, self.line, self.key = message, place, file, line, key
         head = ": ".join(part for part in (place, key) if part)
         super().__init__(f"{head}: {message}" if head else message)
 

@@ -73,12 +73,13 @@ def train(
         folder.refuse_changes(config)
         saved = folder.load_checkpoint()
     try:
-        dataset = build_dataset(config, context)
-        obstacle = why_not(config.evaluation.metrics, dataset, config.evaluation.splits)
-        if obstacle:
-            raise SceneError(obstacle, key="evaluation.metrics")
-        config, suggestions = settled(config, dataset, context)
-        fit, trained = build_fit(config, dataset, context)
+        with config.placed():
+            dataset = build_dataset(config, context)
+            obstacle = why_not(config.evaluation.metrics, dataset, config.evaluation.splits)
+            if obstacle:
+                raise SceneError(obstacle, key="evaluation.metrics")
+            config, suggestions = settled(config, dataset, context)
+            fit, trained = build_fit(config, dataset, context)
     except BaseException as reason:  # whatever it was, no empty run folder stays behind
         if not resume:
             _undo(folder)
@@ -136,9 +137,8 @@ def suggest(
     context = RunContext(
         choose_device(device), torch.Generator().manual_seed(config.training.seed), config.training.seed
     )
-    dataset = build_dataset(config, context)
-    with matrix_products("float32", context.device):
-        return suggestions_for(config, dataset, context)
+    with config.placed(), matrix_products("float32", context.device):
+        return suggestions_for(config, build_dataset(config, context), context)
 
 
 def _run(

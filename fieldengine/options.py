@@ -61,11 +61,13 @@ class Reading:
     Attributes:
         used: the plugins that a scene uses.
         candidates: dotted key -> what it may become, for every number that may be `auto`.
+        origins: dotted key -> where it is written, for every block.
     """
 
     registry: Registry
     used: list[Plugin] = field(default_factory=list)
     candidates: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
 
 
 def keys(cls: type[Any]) -> Iterator[Key]:
@@ -99,6 +101,7 @@ def parse(cls: type[Any], node: Node, where: str, reading: Reading) -> tuple[Any
     if not isinstance(node.value, dict):
         names = ", ".join(key.name for key in keys(cls))
         raise node.origin.error(f"expected a block of keys ({names}), found {_show(node.plain())}", where)
+    reading.origins[where] = node.origin
     known = {key.name: key for key in keys(cls)}
     for name, child in node.value.items():
         if name not in known:

@@ -6,7 +6,8 @@ The blocks that belong to the engine itself are the dataclasses below; every oth
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from pydantic import Field
 
 from fieldengine import document
 from fieldengine.document import Node, Origin
-from fieldengine.errors import PluginError
+from fieldengine.errors import PluginError, SceneError
 from fieldengine.options import AUTO, Reading, json_schema, parse
 from fieldengine.protocols import Slot
 from fieldengine.registry import Plugin, Registry
@@ -121,6 +122,7 @@ class SceneConfig:
         plain: the whole scene with every default written out, as plain values.
         candidates: dotted key -> values, for every number that a scene may leave `auto`.
         plugins: every plugin the scene uses.
+        origins: dotted key -> where it is written, for every block.
     """
 
     name: str
@@ -132,6 +134,20 @@ class SceneConfig:
     plain: dict[str, Any]
     plugins: tuple[Plugin, ...]
     candidates: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    origins: dict[str, Origin] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+
+    @contextmanager
+    def placed(self) -> Iterator[None]:
+        """Inside the block an error about a block of this scene says where that is written."""
+        try:
+            yield
+        except SceneError as reason:
+            key = reason.key.partition(" ")[0]
+            while key and key not in self.origins:
+                key = key.rpartition(".")[0]
+            if reason.place or not key:
+                raise
+            raise self.origins[key].error(reason.message, reason.key) from reason
 
     @property
     def open_keys(self) -> list[str]:
@@ -146,7 +162,8 @@ class SceneConfig:
             tree = document.override(
                 tree, key, document.from_python(value, Origin(base=Path(), override=f"{key}={value}"))
             )
-        return check_scene(tree, self.name, registry or Registry())
+        found = check_scene(tree, self.name, registry or Registry())
+        return dataclasses.replace(found, origins=self.origins)
 
 
 def read_scene(
@@ -187,6 +204,7 @@ def check_scene(tree: Node, name: str, registry: Registry) -> SceneConfig:
         plain,
         tuple(unique.values()),
         reading.candidates,
+        reading.origins,
     )
 
 

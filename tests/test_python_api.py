@@ -46,6 +46,20 @@ def test_a_scene_becomes_a_field_that_can_be_called_and_scores(path: Path, tmp_p
     assert run.domain.task == "image"
 
 
+def test_what_a_plugin_refuses_once_it_knows_the_data_is_said_with_its_line(
+    photo: Path, scene: Callable[[str], Path], tmp_path: Path
+):
+    hooks = "training:\n  steps: 4\n  hooks:\n    - nint\n    - {type: iga, patch: 99}\n"
+    path = scene(f"dataset: {{type: image, path: {photo}}}\n{FIELD}{hooks}")
+    with pytest.raises(SceneError) as caught:
+        fieldengine.train(path, out=tmp_path / "run")
+    assert str(caught.value).startswith(f"{path}:7: training.hooks.1 (iga): patch 99 is larger than the picture")
+    with pytest.raises(SceneError) as caught:
+        fieldengine.train(path, ["training.hooks={type: iga, patch: 98}"], out=tmp_path / "run")
+    said = 'override "training.hooks={type: iga, patch: 98}": training.hooks.0 (iga): patch 98 is larger'
+    assert str(caught.value).startswith(said)
+
+
 def test_the_field_learns_the_picture(path: Path, tmp_path: Path):
     short, long = (
         fieldengine.train(path, {"training.steps": n, "training.schedule.decay": "constant"}, out=tmp_path / str(n))
