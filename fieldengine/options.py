@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from fieldengine.document import Node, Origin, leaves
-from fieldengine.errors import PluginError, did_you_mean
+from fieldengine.errors import PluginError, SceneError, did_you_mean
 from fieldengine.registry import Plugin, Registry
 
 AUTO = "auto"
@@ -95,14 +95,19 @@ def parse(cls: type[Any], node: Node, where: str, reading: Reading) -> tuple[Any
 
     Where the dataclass names one of its keys as its `shorthand`, a value alone stands for a block of that key.
     """
+    known = {key.name: key for key in keys(cls)}
     short = getattr(cls, "shorthand", None)
     if short is not None and not isinstance(node.value, dict):
+        try:
+            _validate(known[short], node, where)
+        except SceneError as reason:
+            said = f"expected {describe(known[short].annotation)}, or a block of keys ({', '.join(known)})"
+            raise node.origin.error(f"{said}, found {_show(node.plain())}", where) from reason
         node = Node({short: node}, node.origin)
     if not isinstance(node.value, dict):
-        names = ", ".join(key.name for key in keys(cls))
-        raise node.origin.error(f"expected a block of keys ({names}), found {_show(node.plain())}", where)
+        listing = ", ".join(known)
+        raise node.origin.error(f"expected a block of keys ({listing}), found {_show(node.plain())}", where)
     reading.origins[where] = node.origin
-    known = {key.name: key for key in keys(cls)}
     for name, child in node.value.items():
         if name not in known:
             listing = ", ".join(known) or "none"
@@ -213,6 +218,7 @@ def _complaint(options: list[str], reason: ValidationError) -> str:
             continue
         text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         text = "true or false" if error["type"] == "bool_type" else text
+        text = f"at most {error['ctx']['max_length']} values" if error["type"] == "too_long" else text
         text = "another value" if error["type"] == "missing" else text
         inside = ".".join(str(part) for part in error["loc"] if isinstance(part, int))
         texts.append(f"{text} (item {inside})" if inside else text)

@@ -289,6 +289,8 @@ def test_one_hook_may_stand_alone(hooks: str, scene: Write):
         (f"{IMAGE}training: {{hooks: {{nint: {{}}}}}}\n", "needs the key `type`. Write `{type: nint, ...}`. Installed"),
         (f"{IMAGE}steps: 5\n", 'Did you mean "training.steps"?'),
         (f"{IMAGE}training: {{warmup: 5}}\n", 'Did you mean "training.schedule.warmup"?'),
+        ("dataset: {type: image, path: a.png, mask: 0.5}\n", "mask: expected path | null, or a block of keys (random,"),
+        ("dataset: {type: image, path: a.png, mask: {rows: [1, 2, 3]}}\n", "at most 2 values"),
         ("scene: a.yaml\ngrid: {}\n", "is a sweep, not a scene: run it by `fieldengine sweep`"),
     ],
 )
