@@ -29,7 +29,7 @@ from fieldengine.types import Domain, RunContext
 
 ROLES = {
     "BatchSampler": ("select",),
-    "GradientTransform": ("prepare", "adjust", "span"),
+    "GradientTransform": ("adjust", "prepare", "span"),
     "Regularizer": ("penalty", "grid"),
 }
 SPANS = ("item", "tile", "batch")
@@ -72,7 +72,7 @@ def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tupl
     built = [_build_hook(scene, i, trained, dataset, context) for i in range(len(training.hooks))]
     hooks, grids = [hook for hook, _ in built], [grid for _, grid in built]
     owners = [
-        (hook, _owner(plain, scene.plugins))
+        (hook, _owner(plain["type"], scene.plugins))
         for hook, plain in zip(hooks, scene.plain["training"]["hooks"], strict=True)
     ]
     sampler, transform, regularizers = _places(scene, hooks)
@@ -171,20 +171,20 @@ def _check_roles(hook: Any) -> None:
     """Raise PluginError where a hook has no role, or a part of one."""
     for role, members in ROLES.items():
         missing = [name for name in members if not hasattr(hook, name)]
-        if missing and any(callable(getattr(hook, name, None)) for name in members):
+        if missing and callable(getattr(hook, members[0], None)):
             raise PluginError(f"{type(hook).__name__} has no {' and no '.join(missing)}, which a {role} has, too")
     if not any(hasattr(hook, members[0]) for members in ROLES.values()):
         listing = "; ".join(f"{', '.join(members)} ({role})" for role, members in ROLES.items())
         raise PluginError(f"{type(hook).__name__} offers nothing that the engine asks for: {listing}")
-    if getattr(hook, "span", "item") not in SPANS:
+    if isinstance(hook, GradientTransform) and hook.span not in SPANS:
         raise PluginError(f'span "{hook.span}" is none of {", ".join(SPANS)}')
 
 
-def _owner(plain: Mapping[str, Any], plugins: Sequence[Plugin]) -> str:
+def _owner(name: str, plugins: Sequence[Plugin]) -> str:
     """A hook as a message names it."""
-    name = plain["type"].rpartition(":")[2]
-    found = next((plugin for plugin in plugins if plugin.name == name), None)
-    return f'hook "{name}" of {found.distribution} {found.version}' if found else f'hook "{name}"'
+    name = name.rpartition(":")[2]
+    found = next(plugin for plugin in plugins if (plugin.kind, plugin.name) == ("hooks", name))
+    return f'hook "{name}" of {found.distribution} {found.version}'
 
 
 def _places(

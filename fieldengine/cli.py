@@ -245,11 +245,10 @@ def plugins_show(
     ],
 ) -> None:
     """A plugin's paper, keys with defaults and ranges, a snippet, limits; or the keys that every scene has."""
-    from fieldengine.options import described
     from fieldengine.registry import Registry
-    from fieldengine.scene import Blocks
+    from fieldengine.scene import scene_keys
 
-    rows = list(described(Blocks))
+    rows = list(scene_keys())
     if name == "scene" or name in (key for key, *_ in rows):
         _print_keys(row for row in rows if name in ("scene", row[0]) or row[0].startswith(f"{name}."))
         return

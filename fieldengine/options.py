@@ -107,7 +107,8 @@ def parse(cls: type[Any], node: Node, where: str, reading: Reading) -> tuple[Any
     if not isinstance(node.value, dict):
         listing = ", ".join(known)
         raise node.origin.error(f"expected a block of keys ({listing}), found {_show(node.plain())}", where)
-    reading.origins[where] = node.origin
+    overridden = (child.origin for child in node.value.values() if child.origin.override)
+    reading.origins[where] = next(overridden, node.origin)
     for name, child in node.value.items():
         if name not in known:
             listing = ", ".join(known) or "none"
@@ -136,9 +137,9 @@ def parse_plugin(kind: str, node: Node, where: str, reading: Reading) -> tuple[A
     chosen = node.value.get("type")
     names = ", ".join(reading.registry.names(kind))
     if chosen is None:
-        first = next(iter(node.value), "")
-        installed = first in reading.registry.names(kind)
-        hint = f" Write `{{type: {first}, ...}}`." if installed else did_you_mean(first, ["type"])
+        installed = [name for name in node.value if name in reading.registry.names(kind)]
+        slips = [hint for name in node.value if (hint := did_you_mean(name, ["type"]))]
+        hint = f" Write `{{type: {installed[0]}, ...}}`." if installed else "".join(slips[:1])
         raise node.origin.error(f"needs the key `type`.{hint} Installed: {names}", where)
     if not isinstance(chosen.value, str):
         raise chosen.origin.error(
@@ -163,6 +164,7 @@ def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading
     if key.slot is not None and key.many:
         if child is None or child.value is None:
             return (), []
+        reading.origins[where] = child.origin
         items = [child] if isinstance(child.value, str | dict) else child.value  # one of them may stand alone
         if not isinstance(items, list):
             raise child.origin.error(f"expected a list of blocks, found {_show(child.plain())}", where)
@@ -181,6 +183,7 @@ def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading
             return key.default, AUTO
     if child is None:
         return key.default, _plain(key.default)
+    reading.origins[where] = child.origin
     value = _validate(key, child, where)
     if isinstance(value, Path):
         try:
@@ -218,7 +221,8 @@ def _complaint(options: list[str], reason: ValidationError) -> str:
             continue
         text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
         text = "true or false" if error["type"] == "bool_type" else text
-        text = f"at most {error['ctx']['max_length']} values" if error["type"] == "too_long" else text
+        most = error.get("ctx", {}).get("max_length")
+        text = f"at most {most} values" if error["type"] == "too_long" else text
         text = "another value" if error["type"] == "missing" else text
         inside = ".".join(str(part) for part in error["loc"] if isinstance(part, int))
         texts.append(f"{text} (item {inside})" if inside else text)
@@ -275,7 +279,7 @@ def json_schema(cls: type[Any], registry: Registry, inside: tuple[str, ...] = ()
     for key in keys(cls):
         if key.slot is not None:
             inner = _slot_schema(key.slot.kind, registry, inside, typed=key.many or key.slot.default is None)
-            properties[key.name] = {"type": "array", "items": inner} if key.many else dict(inner)
+            properties[key.name] = {"anyOf": [{"type": "array", "items": inner}, inner]} if key.many else dict(inner)
         elif key.block is not None:
             block = json_schema(key.block, registry, inside)
             short = block["properties"].get(getattr(key.block, "shorthand", None))

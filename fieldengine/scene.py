@@ -17,7 +17,7 @@ from pydantic import Field
 from fieldengine import document
 from fieldengine.document import Node, Origin
 from fieldengine.errors import PluginError, SceneError
-from fieldengine.options import AUTO, Reading, json_schema, parse
+from fieldengine.options import AUTO, Reading, described, json_schema, parse
 from fieldengine.protocols import Slot
 from fieldengine.registry import Plugin, Registry
 
@@ -110,6 +110,12 @@ class Blocks:
     """how the field is fitted"""
     evaluation: Evaluation = Evaluation()
     """when the field is scored"""
+
+
+def scene_keys() -> Iterator[tuple[str, str, str, str]]:
+    """Of each key that every scene has its name, type, default and line, as a user reads them."""
+    for name, kind, default, line in described(Blocks):
+        yield name, kind, "by the data" if name in ("field", "renderer") else default, line
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ def test_every_type_is_shown_in_full_brackets_and_all(run: Run):
     colour = "[float >= 0 <= 1, float >= 0 <= 1, float >= 0 <= 1]"
     assert f"white | black | grey | {colour} | null" in run("plugins", "show", "datasets/image").out
     assert "[1, 1.5, 0.25]" not in run("plugins", "show", "procedural").out
+    assert "[[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]]" in run("plugins", "show", "blender").out
 
 
 def test_plugins_show_lists_the_keys_that_belong_to_no_plugin(run: Run):
@@ -179,8 +180,6 @@ def test_plugins_show_lists_the_keys_that_belong_to_no_plugin(run: Run):
     assert {name.partition(".")[0] for name in listed("training")} == {"key", "training"}
     lines = run("plugins", "show", "kar").out.splitlines()
     assert any(line.startswith("f is the value of a signal") for line in lines), "a list ends where it ends"
-
-    assert "[[-1.5, -1.5, -1.5], [1.5, 1.5, 1.5]]" in run("plugins", "show", "blender").out
 
 
 def test_a_name_that_two_kinds_share_shows_both_and_a_kind_chooses_one(run: Run):

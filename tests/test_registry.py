@@ -13,7 +13,7 @@ import pytest
 
 import fieldengine
 from fieldengine.cli import main
-from fieldengine.errors import FieldEngineError, PluginError, SceneError
+from fieldengine.errors import FieldEngineError, PluginError, SceneError, TrainingError
 from fieldengine.registry import KINDS, Registry
 from fieldengine.scene import read_scene, scene_schema
 
@@ -317,7 +317,7 @@ class Careless:
 
 def test_a_hook_that_fails_in_training_is_named_and_what_it_did(install: Install, tiny: Path, tmp_path: Path):
     install("bad", {"hooks": {"odd": "Careless"}}, FAILING)
-    with pytest.raises(PluginError) as caught:
+    with pytest.raises(TrainingError) as caught:
         fieldengine.train(tiny, ["training.hooks=[odd]"], out=tmp_path / "run")
     said = "failed in select with KeyError: 'key'. FIELDENGINE_TRACEBACK=1 shows where"
     assert str(caught.value) == f'hook "odd" of bad 1.0: {said}'
@@ -346,7 +346,7 @@ def test_a_plugin_that_fails_before_training_leaves_no_empty_run_folder(install:
     [
         (
             "Silent",
-            "object offers nothing that the engine asks for: select (BatchSampler); prepare, adjust, span "
+            "object offers nothing that the engine asks for: select (BatchSampler); adjust, prepare, span "
             "(GradientTransform); penalty, grid (Regularizer)",
         ),
         ("Spanless", "Spanless has no span, which a GradientTransform has, too"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from fieldengine.options import described
 from fieldengine.registry import KINDS, OWN_DISTRIBUTION, Plugin, Registry
-from fieldengine.scene import Blocks
+from fieldengine.scene import scene_keys
 
 OUT = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 HEAD = """# Keys of a scene, and the plugins that come with fieldengine
@@ -22,7 +22,7 @@ and `fieldengine plugins show scene`, or `training`, the keys that belong to no 
 def page() -> str:
     """The whole page, kinds and names in the order of the registry's kinds and of the alphabet."""
     own = [plugin for plugin in Registry() if plugin.distribution == OWN_DISTRIBUTION]
-    parts = [HEAD, f"## The keys of a scene\n\n{table(Blocks)}\nAdam is the optimiser.\n"]
+    parts = [HEAD, f"## The keys of a scene\n\n{table(scene_keys())}\nAdam is the optimiser.\n"]
     for kind in KINDS:
         plugins = sorted((plugin for plugin in own if plugin.kind == kind), key=lambda plugin: plugin.name)
         if plugins:
@@ -35,14 +35,15 @@ def section(plugin: Plugin) -> str:
     cls = plugin.load()
     text = inspect.cleandoc(cls.__doc__ or "")
     lines = [f"### {plugin.name}\n", f"```text\n{text}\n```\n"]
-    return "\n".join([*lines, *([table(cls)] if list(described(cls)) else [])])
+    keys = list(described(cls))
+    return "\n".join([*lines, table(keys)] if keys else lines)
 
 
-def table(cls: type[Any]) -> str:
-    """The keys of a dataclass."""
+def table(keys: Iterable[tuple[str, str, str, str]]) -> str:
+    """Keys with their types, defaults and lines."""
     rows = ["| key | type | default | what it does |", "|---|---|---|---|"]
-    for name, kind, default, line in described(cls):
-        shown = default if default == "required" else f"`{default}`"
+    for name, kind, default, line in keys:
+        shown = default if default in ("required", "by the data") else f"`{default}`"
         rows.append(f"| `{name}` | {kind.replace('|', 'or')} | {shown} | {line.replace('|', '/')} |")
     return "\n".join([*rows, ""])
 

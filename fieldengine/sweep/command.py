@@ -41,8 +41,8 @@ def run_sweep(
     """
     console = console or Console(stderr=True)
     sweep = read_sweep(path, profile, data)
-    _refuse_without_data(sweep)
     folder = SweepFolder(out or Path("runs") / "-".join(part for part in (sweep.name, profile) if part))
+    _refuse_without_data(sweep, folder, data)
     folder.prepare(sweep)
     with _Board(sweep, folder, console) as board:
         try:
@@ -58,14 +58,18 @@ def run_sweep(
     return folder.path, outcomes
 
 
-def _refuse_without_data(sweep: Sweep) -> None:
-    """Raise SceneError where no cell's data is there: one alone may fail, but not all of them, one after the other."""
-    paths = [getattr(cell.config.dataset, "path", None) for cell in sweep.cells]
+def _refuse_without_data(sweep: Sweep, folder: SweepFolder, data: Path | None) -> None:
+    """Raise SceneError where no cell that is left has its data: one may fail, but not all, one after the other."""
+    left = [cell for cell in sweep.cells if summary_of(folder.cell(cell)).get("status") != "done"]
+    paths = [getattr(cell.config.dataset, "path", None) for cell in left]
     missing = [path for path in paths if isinstance(path, Path) and not path.exists()]
-    if len(missing) == len(sweep.cells):
-        raise SceneError(
-            f"{missing[0]}: no such file, nor any other of the {len(set(missing))}. Name their folder by --data"
+    if left and len(missing) == len(left):
+        others = len(set(missing)) - 1
+        more = f", nor any of {others} others" if others else ""
+        remedy = (
+            "Name the folder of the data by --data" if data is None else f"It is not in the folder of --data, {data}"
         )
+        raise SceneError(f"{missing[0]}: no such file{more}. {remedy}")
 
 
 class _Board:

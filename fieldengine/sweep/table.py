@@ -98,7 +98,7 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
     for metric in metrics:
         heads += [metric, f"{metric}, published"] if metric in sweep.published else [metric]
     rows: list[list[str]] = []
-    partial = False
+    partial = none = False
     for label in sweep.axes[sweep.rows]:
         own = [
             (outcome, summary)
@@ -109,7 +109,7 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
         for metric in metrics:
             figure = figure_of(own, metric)
             some = figure is not None and figure.n_cells < len(own)
-            partial = partial or some
+            partial, none = partial or some, none or figure is None
             cells.append("-" if figure is None else shown(figure) + some * f" ({figure.n_cells} of {len(own)})")
             if metric in sweep.published:
                 number = sweep.published[metric].get(label)
@@ -121,10 +121,9 @@ def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[st
     seeds = f"{n_seeds} seeds; ± is the deviation from seed to seed" if n_seeds > 1 else "one seed"
     notes = [f"Means over {over + ' and ' if over else ''}{seeds}."]
     if partial:
-        notes.append(
-            "(1 of 3): the mean is that of one run of three. The others have not ended well, or did not come to it; "
-            "results.csv says which."
-        )
+        notes.append("(1 of 3): the mean of one run of three; the others have not ended well, or did not come to it.")
+    if none:
+        notes.append("-: none of the row's runs has ended well and come to it.")
     return Table(heads, rows, notes)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fieldengine.errors import FieldEngineError, PluginError, is_out_of_memory
+from fieldengine.errors import FieldEngineError, PluginError, TrainingError, is_out_of_memory
 from fieldengine.ntk import jvp, vjp
 from fieldengine.protocols import BatchSampler, Dataset, GradientTransform, Regularizer
 from fieldengine.training.ema import Ema
@@ -169,11 +169,8 @@ def _adjusted(fit: Fit, g: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
     assert fit.transform is not None
     with asked(fit, fit.transform, "adjust"):
         adjusted = fit.transform.adjust(g, batch, rendered)
-        if adjusted.shape != g.shape or adjusted.dtype != g.dtype:
-            raise PluginError(
-                f"the gradient transform made {adjusted.dtype} {tuple(adjusted.shape)} of a cotangent "
-                f"{g.dtype} {tuple(g.shape)}; shape and type must stay"
-            )
+        if not isinstance(adjusted, Tensor) or adjusted.shape != g.shape or adjusted.dtype != g.dtype:
+            raise PluginError(f"the gradient transform made {_kind(adjusted)} of {_kind(g)}; shape and type must stay")
     return adjusted
 
 
@@ -197,7 +194,7 @@ def asked(fit: Fit, hook: Any, what: str) -> Iterator[None]:
         if is_out_of_memory(reason):
             raise
         said = f"failed in {what} with {type(reason).__name__}: {reason}. FIELDENGINE_TRACEBACK=1 shows where"
-        raise PluginError(said, plugin=_owner(fit, hook)) from reason
+        raise TrainingError(f"{_owner(fit, hook)}: {said}") from reason
 
 
 def _owner(fit: Fit, hook: Any) -> str:
@@ -241,23 +238,25 @@ def tiles(n: int, size: int, blocks: Sequence[int] | None = None) -> Iterator[sl
 
 def scalar(penalty: Tensor) -> Tensor:
     """A penalty as a regulariser gave it, or a PluginError that says what is wrong with it."""
-    if penalty.shape != () or not penalty.requires_grad:
+    if not isinstance(penalty, Tensor) or penalty.shape != () or not penalty.requires_grad:
+        gradient = "" if getattr(penalty, "requires_grad", False) else " without gradient"
         raise PluginError(
-            f"the penalty has the shape {tuple(penalty.shape)}{'' if penalty.requires_grad else ' and no gradient'}; "
-            f"expected a scalar () that carries gradient"
+            f"the penalty is {_kind(penalty)}{gradient}; expected a scalar tensor () that carries gradient"
         )
     return penalty
+
+
+def _kind(found: Any) -> str:
+    """What a hook returned, in words."""
+    if not isinstance(found, Tensor):
+        return type(found).__name__
+    return f"{str(found.dtype).removeprefix('torch.')} of shape {tuple(found.shape)}"
 
 
 def checked(indices: Tensor, n_items: int) -> Tensor:
     """Item numbers as a sampler gave them, or a PluginError that says what is wrong with them."""
     if not isinstance(indices, Tensor) or indices.dtype != torch.int64 or indices.ndim != 1 or not len(indices):
-        found = (
-            f"{indices.dtype} of shape {tuple(indices.shape)}"
-            if isinstance(indices, Tensor)
-            else type(indices).__name__
-        )
-        raise PluginError(f"the batch sampler returned {found}; expected an int64 tensor (n,), n >= 1")
+        raise PluginError(f"the batch sampler returned {_kind(indices)}; expected an int64 tensor (n,), n >= 1")
     low, high = int(indices.min()), int(indices.max())
     if low < 0 or high >= n_items:
         raise PluginError(f"the batch sampler returned items {low} to {high}; there are 0 to {n_items - 1}")

@@ -19,6 +19,8 @@ import pytest
 
 from fieldengine.errors import RunError, SceneError
 from fieldengine.sweep.command import run_sweep
+from fieldengine.sweep.plan import read_sweep
+from fieldengine.sweep.table import table
 from fieldengine.sweep.work import Outcome
 
 SWEEP = """\
@@ -100,6 +102,17 @@ def test_a_sweep_writes_a_line_for_each_run_and_a_row_for_each_label(finished: t
     assert rows["sine"][heads.index("psnr after 10 steps")] == rows["sine"][heads.index("psnr")]
     assert rows["plain"][heads.index("seconds to psnr 99")].strip() == "-"
     assert " of 2)" not in table
+    assert "-: none of the row's runs has ended well and come to it." in table
+
+
+def test_a_mean_of_some_of_a_rows_runs_says_of_how_many(sweep_file: Write):
+    sweep = read_sweep(sweep_file(SWEEP))
+    states = [("done", 30.0), ("failed", 0.0), ("failed", 0.0), ("failed", 0.0)]
+    outcomes = [Outcome(cell, state) for cell, (state, _) in zip(sweep.cells, states, strict=True)]
+    found = table(sweep, outcomes, [{"metrics": {"psnr": psnr}} for _, psnr in states])
+    assert [row[1] for row in found.rows] == ["30.00 (1 of 2)", "-"]
+    assert found.notes[1].startswith("(1 of 3): the mean of one run of three;")
+    assert found.notes[2].startswith("-: none of the row's runs")
 
 
 def test_what_is_done_is_not_run_again(finished: tuple[Path, list[Outcome]]):
@@ -122,9 +135,7 @@ def test_other_options_are_not_mixed_into_the_same_folder(finished: tuple[Path, 
 
 def test_a_sweep_whose_data_is_elsewhere_is_refused_before_its_first_run(sweep_file: Write, tmp_path: Path):
     text = SWEEP.replace("photo.png", "gone.png")
-    with pytest.raises(
-        SceneError, match=r"gone\.png: no such file, nor any other of the 1\. Name their folder by --data"
-    ):
+    with pytest.raises(SceneError, match=r"gone\.png: no such file\. Name the folder of the data by --data"):
         run_sweep(sweep_file(text), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -427,6 +427,22 @@ def test_all_questions_of_a_step_meet_the_same_backgrounds_and_the_next_ones_oth
     assert not torch.equal(asked.targets(items), Residuals(fit).targets(items)), "there are pixels that nothing covers"
 
 
+def test_questions_take_no_more_rays_at_once_than_a_step(make: MakeFit):
+    fit = make("occupancy", {"training.batch_size": 200, "renderer.sampler.samples_per_step": 256})
+    most, sizes = fit.renderer.affordable(200), []
+    assert most < 100
+    render = fit.renderer.render
+
+    def spied(field: Any, items: Any, **others: Any) -> Rendered:
+        sizes.append(len(items))
+        return render(field, items, **others)
+
+    fit.renderer.render = spied
+    Residuals(fit).residuals(torch.arange(150))
+    assert max(sizes) == most
+    assert sum(sizes) == 150
+
+
 def test_items_of_a_trial_are_spread_over_all_there_are_however_many():
     n_items = 25_005_001  # the last of which is no float32
     assert spread(n_items, 4, torch.device("cpu")).tolist() == [0, 8335000, 16670000, 25005000]
@@ -490,7 +506,10 @@ def test_penalties_add_up_beside_the_loss_of_the_data(make: MakeFit):
     assert without.n_items == with_them.n_items
 
 
-@pytest.mark.parametrize(("penalty", "said"), [(torch.ones(2), r"shape \(2,\)"), (torch.ones(()), "no gradient")])
+@pytest.mark.parametrize(
+    ("penalty", "said"),
+    [(torch.ones(2), r"shape \(2,\)"), (torch.ones(()), "without gradient"), (3.0, "float without")],
+)
 def test_a_penalty_that_is_none_is_refused(make: MakeFit, penalty: Tensor, said: str):
     class Odd:
         grid = 2
@@ -498,7 +517,7 @@ def test_a_penalty_that_is_none_is_refused(make: MakeFit, penalty: Tensor, said:
         def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
             return penalty
 
-    with pytest.raises(PluginError, match=f"Odd: the penalty has the .*{said}"):
+    with pytest.raises(PluginError, match=f"Odd: the penalty is .*{said}"):
         training_step(make("image", regularizers=[Odd()], grids=[torch.zeros(4, 2)]), 0)
 
 

@@ -55,9 +55,9 @@ class SphericalHarmonicsModule(nn.Module):
         return torch.stack([found[ell, m] for ell in range(self.degree) for m in range(-ell, ell + 1)], dim=-1)
 
     def _legendre(self, m: int, z: Tensor) -> list[float | Tensor]:
-        """Associated Legendre functions of order m and degrees m, m + 1, ... divided by sin^m, (m,) each.
+        """Associated Legendre functions of order m and degrees m, m + 1, ... at z, divided by sin^m.
 
-        By the recurrence in the degree that keeps them normalised; without the sign (-1)^m.
+        By the recurrence in the degree that keeps them normalised; without the sign (-1)^m. The first is a number.
         """
         product = math.prod((2 * k + 1) / (2 * k) for k in range(1, m + 1))
         p: list[float | Tensor] = [math.sqrt((2 if m else 1) * product / (4 * math.pi))]

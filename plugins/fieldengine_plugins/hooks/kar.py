@@ -129,7 +129,8 @@ class KarModule(nn.Module):
     def _neighbours(self, points: Tensor, count: int) -> Tensor:
         """At most `count` points of the grid, (m, d); of a window never fewer than 2^d.
 
-        A window may begin beyond the border, from where it is moved in: so the points there come as often as others.
+        A window may begin beyond the border, from where it is moved in: so the points there come as often as those in
+        the middle, and those next to them up to twice as often an axis.
         """
         n, dim = self.grid, points.shape[1]
         if self.options.draw == "anywhere" or count == len(points):

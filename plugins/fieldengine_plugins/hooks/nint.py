@@ -104,7 +104,7 @@ class NintSampler:
         k, n_guided, n_worst, due = sizes(self.options, n, step, self.steps)
         if k == self.n_items:
             return everything(k, self.context.device)
-        if due or (n_worst and (not len(self.errors) or step % self.options.score_every == 0)):
+        if due or (self.options.random_share < 1 and (not len(self.errors) or step % self.options.score_every == 0)):
             items = self._scored_next()
             residuals = finite(scores.residuals(items), "nint", step)
             self.errors = residuals.abs().sum(dim=-1)

@@ -37,10 +37,10 @@ class PictureGroups(Groups):
                 f"balanced {options.balanced} needs more patches than the {self.n_groups} that {side}x{side} pixels "
                 f"make of {width}x{height}; lower balanced or patch"
             )
-        if self.n_groups > MANY:
+        if self.n_groups > MANY and options.balanced:
             context.tell(
                 f"iga: {self.n_groups} patches of {side}x{side} pixels make a kernel of {self.n_groups**2:,} numbers; "
-                f"finding its eigenvalues will take most of the time. Raise patch if it takes too long"
+                f"finding its eigenvalues takes long. Raise patch, or refresh"
             )
         if options.representative == "group_sum" and (height % side or width % side):
             raise ValueError(f"group_sum needs whole patches; {side} does not divide {width}x{height}")
