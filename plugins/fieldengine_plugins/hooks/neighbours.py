@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
 
 
-SIDE_OF_RAYS, SIDE_OF_POINTS = 4, 8
+SIDE_OF_RAYS, SIDE_OF_POINTS = 2, 8
 ROUND = 8
 DIGITS = 10  # bits that are spread at once
 
