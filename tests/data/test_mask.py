@@ -197,7 +197,7 @@ def test_a_run_is_scored_again_and_its_frequency_is_not_chosen_by_what_is_hidden
         ("{rows: [5, 15], cols: [20, 24]}", "mask.cols 20 to 24 leave the picture, whose last is 23"),
         ("{rows: [[1, 2], [3, 4]], cols: [1, 2]}", "2 rows and 1 cols; each patch has one of both"),
         ("{ratio: 0.5}", "no such key. Keys here: random, seed, rows, cols, file"),
-        ("0.5", "dataset.mask.file: expected"),
+        ("0.5", "dataset.mask: expected path | null, or a block of keys (random,"),
         ("none.png", "no such file. Set `dataset.mask` to a picture"),
         ("wide.png", "is 16x24 pixels; a mask of this picture has 24x16"),
     ],
