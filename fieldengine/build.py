@@ -27,7 +27,7 @@ from fieldengine.training.step import Fit
 from fieldengine.training.tile import USUAL, spread
 from fieldengine.types import Domain, RunContext
 
-ROLES = {
+ROLES = {  # and what each has, the first of which shows that it is meant
     "BatchSampler": ("select",),
     "GradientTransform": ("adjust", "prepare", "span"),
     "Regularizer": ("penalty", "grid"),
@@ -169,13 +169,14 @@ def _build_hook(
 
 def _check_roles(hook: Any) -> None:
     """Raise PluginError where a hook has no role, or a part of one."""
-    for role, members in ROLES.items():
-        missing = [name for name in members if not hasattr(hook, name)]
-        if missing and callable(getattr(hook, members[0], None)):
-            raise PluginError(f"{type(hook).__name__} has no {' and no '.join(missing)}, which a {role} has, too")
-    if not any(hasattr(hook, members[0]) for members in ROLES.values()):
+    meant = {role: members for role, members in ROLES.items() if callable(getattr(hook, members[0], None))}
+    if not meant:
         listing = "; ".join(f"{', '.join(members)} ({role})" for role, members in ROLES.items())
         raise PluginError(f"{type(hook).__name__} offers nothing that the engine asks for: {listing}")
+    for role, members in meant.items():
+        missing = [name for name in members if not hasattr(hook, name)]
+        if missing:
+            raise PluginError(f"{type(hook).__name__} has no {' and no '.join(missing)}, which a {role} has, too")
     if isinstance(hook, GradientTransform) and hook.span not in SPANS:
         raise PluginError(f'span "{hook.span}" is none of {", ".join(SPANS)}')
 

@@ -61,7 +61,7 @@ class Reading:
     Attributes:
         used: the plugins that a scene uses.
         candidates: dotted key -> what it may become, for every number that may be `auto`.
-        origins: dotted key -> where it is written, for every block.
+        origins: dotted key -> where it is written.
     """
 
     registry: Registry

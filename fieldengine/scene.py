@@ -128,7 +128,7 @@ class SceneConfig:
         plain: the whole scene with every default written out, as plain values.
         candidates: dotted key -> values, for every number that a scene may leave `auto`.
         plugins: every plugin the scene uses.
-        origins: dotted key -> where it is written, for every block.
+        origins: dotted key -> where it is written.
     """
 
     name: str

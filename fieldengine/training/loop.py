@@ -172,7 +172,7 @@ def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
     checkpoint.optimizer_state(fit.optimizer, state["optimizer"], path)
     fit.ema.load_state_dict(state["ema"])
     for i, hook in enumerate(_hooks(fit)):
-        if hasattr(hook, "load_state_dict"):
+        if hasattr(hook, "state_dict"):
             hook.load_state_dict(state["hooks"][str(i)])
     fit.context.generator.set_state(state["generator"])
     fit.tile = max(1, int(state["tile"]))

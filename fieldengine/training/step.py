@@ -110,7 +110,7 @@ def training_step(fit: Fit, step: int) -> StepReport:
         with asked(fit, regularizer, "penalty"):
             penalty = scalar(regularizer.penalty(step, fit.field, points))
             penalty.backward()
-        report += StepReport(torch.zeros_like(penalty), torch.zeros_like(penalty), penalty.detach(), 0)
+        report = dataclasses.replace(report, penalty=report.penalty + penalty.detach())
     if fit.clip is not None:
         clip(fit.parameters, fit.clip)
     fit.optimizer.step()
@@ -185,8 +185,6 @@ def asked(fit: Fit, hook: Any, what: str) -> Iterator[None]:
         with torch.autocast(fit.context.device.type, enabled=False):
             yield
     except PluginError as reason:
-        if reason.distribution:
-            raise
         raise PluginError(reason.reason, plugin=_owner(fit, hook)) from reason
     except FieldEngineError:
         raise
@@ -272,8 +270,12 @@ class Residuals:
     def __init__(self, fit: Fit):
         self._fit = fit
         self._seed: int | None = None
-        self._tile = fit.renderer.affordable(fit.tile)  # a step takes no more rays than that; all at once would not fit
         self.n_items = fit.dataset.n_items
+
+    @property
+    def _tile(self) -> int:
+        """As a step takes no more rays than these, all at once would not fit."""
+        return self._fit.renderer.affordable(self._fit.tile)
 
     def targets(self, indices: Tensor) -> Tensor:
         return self._batch(indices).targets
