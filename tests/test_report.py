@@ -19,7 +19,7 @@ from fieldengine.errors import FieldEngineError, RunError
 from fieldengine.ntk import gram
 from fieldengine.report import kernel
 from fieldengine.report.command import write_report
-from fieldengine.report.page import Seen, learning_curve
+from fieldengine.report.page import Entry, Seen, learning_curve, learning_of
 from fieldengine.report.plots import plot, save
 
 
@@ -79,12 +79,28 @@ def test_the_same_runs_make_the_same_page(runs: list[Path], tmp_path: Path):
 
 
 def test_a_learning_curve_is_the_mean_of_its_runs(runs: list[Path]):
-    curves = [learning_curve([run]) for run in runs]
-    both = learning_curve(runs)
+    curves = [learning_curve([run], "psnr_batch") for run in runs]
+    both = learning_curve(runs, "psnr_batch")
     assert both is not None
     assert both[0] == [1, 3, 5]
     for i, value in enumerate(both[1]):
         assert value == pytest.approx(sum(curve[1][i] for curve in curves if curve) / 2)
+
+
+@pytest.mark.parametrize(("evaluated", "shown"), [([5, 10], "PSNR, dB"), ([10], "PSNR of the step's items, dB")])
+def test_learning_is_shown_by_scores_where_all_runs_were_scored_on_the_way(
+    evaluated: list[int], shown: str, tmp_path: Path
+):
+    entries = []
+    for name, steps in (("one", [5, 10]), ("two", evaluated)):
+        lines = [{"step": 1, "psnr_batch": 3.0}, {"step": 10, "psnr_batch": 9.0}]
+        lines += [{"step": step, "psnr": 20.0 + step} for step in steps]
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        entries.append(Entry(name, [tmp_path / name]))
+    curves, axis = learning_of(entries)
+    assert axis == shown
+    assert curves["one"] == (([5, 10], [25.0, 30.0]) if len(evaluated) > 1 else ([1, 10], [3.0, 9.0]))
 
 
 def test_the_error_is_that_of_what_a_screen_shows():

@@ -20,7 +20,8 @@ PAGE = Template("""<!doctype html>
 <style>
   body { font: 15px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
   table { border-collapse: collapse } td, th { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
-  td:first-child, th:first-child { text-align: left } svg { max-width: 100%; height: auto }
+  td { white-space: nowrap } td:first-child, th:first-child { text-align: left } .table { overflow-x: auto }
+  svg { max-width: 100%; height: auto }
   .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.2rem }
   figure { margin: 0 } figcaption { font-weight: 600 } .pair { display: flex; gap: 4px }
   .pair img { width: 50%; image-rendering: pixelated } p, .note { color: #555 }
@@ -47,7 +48,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    return "<table>" + line(heads, "th") + "".join(line(row, "td") for row in rows) + "</table>"
+    lines = line(heads, "th") + "".join(line(row, "td") for row in rows)
+    return f'<div class="table"><table>{lines}</table></div>'
 
 
 def figure(caption: str, images: Sequence[str]) -> str:

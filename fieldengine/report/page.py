@@ -60,10 +60,9 @@ def write_page(
     Raises FieldEngineError where matplotlib is missing, RunError where a run cannot be opened.
     """
     body = [table(heads, rows), *(f'<p class="note">{html.escape(note)}</p>' for note in notes)]
-    learning = {entry.label: curve for entry in entries if (curve := learning_curve(entry.runs))}
+    learning, axis = learning_of(entries)
     if learning:
-        curves = plot(learning, x="step", y="PSNR of the step's items, dB")
-        body += ["<h2>Learning</h2>", svg(curves)]
+        body += ["<h2>Learning</h2>", svg(plot(learning, x="step", y=axis))]
     seen = {entry.label: picture for entry in entries if entry.runs and (picture := _seen(entry.runs[0]))}
     if seen:
         body += ["<h2>Pictures and errors</h2>", _pictures(seen)]
@@ -75,15 +74,29 @@ def write_page(
     save_page(out, title, body)
 
 
-def learning_curve(runs: Sequence[Path]) -> Curve | None:
-    """Steps and PSNR of their items, the mean over the runs that logged the step; None where nothing was logged."""
+def learning_of(entries: Sequence[Entry]) -> tuple[dict[str, Curve], str]:
+    """The entries' curves, and what they show: scores where all were evaluated on the way, or what each step saw.
+
+    What a step sees is not comparable where samplers choose it.
+    """
+    scores, steps = (
+        {entry.label: curve for entry in entries if (curve := learning_curve(entry.runs, metric))}
+        for metric in ("psnr", "psnr_batch")
+    )
+    if scores.keys() == steps.keys() and all(len(curve[0]) > 1 for curve in scores.values()):
+        return scores, "PSNR, dB"
+    return steps, "PSNR of the step's items, dB"
+
+
+def learning_curve(runs: Sequence[Path], metric: str) -> Curve | None:
+    """Steps and values of a metric, the mean over the runs that logged the step; None where nothing was logged."""
     values: dict[int, list[float]] = {}
     for run in runs:
         path = run / "metrics.jsonl"
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             found = json.loads(line)
-            if "psnr_batch" in found:
-                values.setdefault(found["step"], []).append(found["psnr_batch"])
+            if metric in found:
+                values.setdefault(found["step"], []).append(found[metric])
     steps = sorted(values)
     return (steps, [mean(values[step]) for step in steps]) if steps else None
 

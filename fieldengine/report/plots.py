@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: smaller, and it can be searched
     "svg.hashsalt": "fieldengine",  # the same plot is the same file
 }
+N_COLOURS, DASHES = 10, ("-", "--", ":")  # of matplotlib's cycle
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
@@ -57,6 +58,9 @@ def plot(
                 look = {"linewidth": 2.4, "color": "black", "zorder": 5}
             elif ordered:
                 look["color"] = scale(others.index(name))
+            else:  # when all colours are used, the next ones are dashed
+                look["color"] = f"C{others.index(name)}"
+                look["linestyle"] = DASHES[others.index(name) // N_COLOURS % len(DASHES)]
             axes.plot(xs, ys, label=name, **look)
         axes.set(xlabel=x, ylabel=y, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
         figure.legend(loc="outside right center", fontsize=8)
