@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -258,6 +259,35 @@ def test_the_kernels_of_the_cpu_in_float32():
     for tile in (7, 64):
         torch.testing.assert_close(ntk.jvp(network, network, x, v, tile=tile), pushed, rtol=1e-3, atol=1e-3)
         torch.testing.assert_close(flat(ntk.vjp(network, network, x, u, tile=tile)), flat(pulled), rtol=1e-3, atol=1e-3)
+
+
+def test_small_kernels_are_computed_in_one_thread_and_large_ones_in_all(
+    two_threads: None, monkeypatch: pytest.MonkeyPatch
+):
+    """Two threads wait for each other longer than a few points take."""
+    network, seen = mlp(), []
+
+    def values(x: Tensor) -> Tensor:
+        seen.append(torch.get_num_threads())
+        if x.isnan().any():
+            raise RuntimeError("no")
+        return network(x)
+
+    ntk.gram(network, values, points(60, 2, torch.float32))
+    monkeypatch.setattr(import_module("fieldengine.ntk.gram"), "SMALL", 1 << 15)
+    ntk.gram(network, values, points(600, 2, torch.float32))
+    with pytest.raises(RuntimeError):
+        ntk.gram(network, values, torch.full((5, 2), torch.nan))
+    assert seen == [1, 2, 1]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 def test_what_cannot_be_is_said():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fieldengine.ntk.threads import alone_if
+
 EXTRA = 8  # vectors beyond those asked for; the more, the faster the last of them settles
 BLOCKS = (4, 6, 8)  # of a Krylov space, after which it is looked whether the vectors have settled
+SMALL = 192  # points
 TOLERANCE = 1e-6  # of |K v - lambda v|, in units of the largest eigenvalue
 
 
@@ -40,7 +43,8 @@ def top_eigenpairs(kernel: Tensor, n: int, start: Tensor | None = None) -> tuple
 
 
 def _whole(k: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(k)
+    with alone_if(len(k) <= SMALL):
+        values, vectors = torch.linalg.eigh(k)
     return values.flip(0), vectors.flip(1)
 
 

@@ -14,8 +14,12 @@ from fieldengine.ntk.outer import add_of_outer_products, of_gradients, of_sparse
 from fieldengine.ntk.products import trainable
 from fieldengine.ntk.rows import Whole, inner_products
 from fieldengine.ntk.taps import Heard, LinearMap, listen
+from fieldengine.ntk.threads import alone_if
 from fieldengine.precision import matrix_products
 from fieldengine.protocols import GradientsByRow
+
+SMALL = 1 << 25  # multiply-adds, about, of all points' way through the layers: a millisecond or two
+MOST_OF_ONE = 1 << 16  # of a parameter: from a larger one, a table, a point mostly takes a few numbers
 
 
 def gram(
@@ -63,7 +67,8 @@ def gram(
     total = points.new_zeros(n, n, dtype=parameters[0].dtype if parameters else points.dtype)
     if n == 0:
         return total
-    with matrix_products("float32", points.device), torch.enable_grad():
+    small = len(points) * sum(min(p.numel(), MOST_OF_ONE) for p in parameters) < SMALL
+    with alone_if(small), matrix_products("float32", points.device), torch.enable_grad():
         knowing = [m for m in module.modules() if issubclass(type(m), GradientsByRow) and _knows_all(m)]
         heard = listen(values, points, _but_of(knowing, parameters), knowing)
         strange = {p for m in heard.strange for p in m.parameters(recurse=False)}

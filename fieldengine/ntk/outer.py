@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fieldengine.ops import sparse_gram
+
 MOST = 1 << 22  # numbers of a table that is kept in between
 SLAB = 512  # items whose products with all later ones are computed at once
 
@@ -60,20 +62,9 @@ def of_sparse_gradients(gradients: Tensor, n: int) -> Tensor:
     item, entry = gradients._indices()
     item, values = item // max(1, gradients.shape[0] // max(1, n)), gradients._values()
     values = values.reshape(len(values), -1)
-    if gradients.shape[0] > n:  # rows of an item that share an entry become one
+    if gradients.shape[0] > n:  # rows of an item that share an entry become one: pairs cost the square of their number
         shape = (n, gradients.shape[1], values.shape[1])
         places = torch.stack([item, entry])
         summed = torch.sparse_coo_tensor(places, values, shape, check_invariants=False).coalesce()
         (item, entry), values = summed.indices(), summed.values()
-    entry, order = entry.sort()
-    item, values = item[order], values[order]
-    _, run, length = torch.unique_consecutive(entry, return_inverse=True, return_counts=True)
-    first, partners = (length.cumsum(0) - length)[run], length[run]
-    total = values.new_zeros(n * n)
-    for some in torch.arange(len(entry), device=entry.device).split(max(1, MOST // max(1, n))):
-        count = partners[some]
-        left = some.repeat_interleave(count)
-        number = torch.arange(len(left), device=left.device) - (count.cumsum(0) - count).repeat_interleave(count)
-        right = first[left] + number
-        total.index_add_(0, item[left] * n + item[right], (values[left] * values[right]).sum(1))
-    return total.view(n, n)
+    return sparse_gram(item, entry, values, n)

@@ -9,6 +9,7 @@ from fieldengine.ops.intersect import intersect_aabb
 from fieldengine.ops.march import march
 from fieldengine.ops.pdf import sample_pdf
 from fieldengine.ops.scan import argmax_by_ray, exclusive_sum, sum_by_ray
+from fieldengine.ops.sparse_gram import sparse_gram
 
 __all__ = [
     "ComplexDense",
@@ -33,6 +34,7 @@ __all__ = [
     "pointwise",
     "sample_pdf",
     "sin",
+    "sparse_gram",
     "sum_by_ray",
     "table_gradients",
     "tanh",

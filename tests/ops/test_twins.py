@@ -93,6 +93,8 @@ def cases(dtype: torch.dtype) -> Iterator[tuple[str, tuple[Any, ...], dict[str, 
     borders = random(50, 10, dtype=dtype, seed=8).cumsum(1)
     yield "sample_pdf", (borders, weights, 20), {}
     yield "sample_pdf", (borders, weights, 20, random(50, 20, dtype=dtype, seed=9)), {}
+    item, entry = (random(700, seed=s).mul(high).long() for s, high in ((11, 40), (12, 90)))
+    yield "sparse_gram", (item, entry, random(700, 2, dtype=dtype, seed=13)), {"n": 40}
     for dim in (1, 2, 3, 4):
         levels = ops.grid_levels(dim, 3, 2, {1: 60, 2: 12, 3: 8, 4: 6}[dim], 5)
         for features in (1, 2, 4, 8) if dim == 3 and dtype == torch.float64 else (2,):  # each is compiled anew

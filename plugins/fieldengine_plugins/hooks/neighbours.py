@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldengine.api import Batch, Domain, PluginError, RadianceField, Rays, Rendered, RunContext
+from fieldengine.ops import argmax_by_ray
 from fieldengine_plugins.hooks.balancing import Groups, changed
 
 if TYPE_CHECKING:
@@ -97,12 +98,11 @@ def heaviest_samples(rendered: Rendered, n_rays: int) -> Tensor:
     """The sample with the largest weight of each ray, (n,), the first of equals; -1 for rays that see nothing."""
     assert rendered.samples is not None
     assert rendered.weights is not None
-    rays, weights = rendered.samples.ray_indices, rendered.weights.detach()
-    best = weights.new_zeros(n_rays).scatter_reduce(0, rays, weights, "amax")
-    candidates = torch.nonzero((weights == best[rays]) & (weights > 1e-4)).flatten()
-    first = torch.full((n_rays,), len(rays), dtype=torch.int64, device=weights.device)
-    first.scatter_reduce_(0, rays[candidates], candidates, "amin")
-    return first.masked_fill_(first == len(rays), -1)
+    weights = rendered.weights.detach()
+    heaviest = argmax_by_ray(weights, rendered.samples.ray_indices, n_rays)
+    if len(weights):
+        heaviest.masked_fill_(~(weights[heaviest] > 1e-4), -1)  # of rays without a sample too, whose -1 reads any
+    return heaviest
 
 
 def look_of(field: Any) -> Any:
