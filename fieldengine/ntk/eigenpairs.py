@@ -9,7 +9,7 @@ from fieldengine.ntk.threads import alone_if
 
 EXTRA = 8  # vectors beyond those asked for; the more, the faster the last of them settles
 BLOCKS = (4, 6, 8)  # of a Krylov space, after which it is looked whether the vectors have settled
-SMALL = 192  # points
+SMALL = 512  # points
 TOLERANCE = 1e-6  # of |K v - lambda v|, in units of the largest eigenvalue
 
 
