@@ -124,7 +124,9 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) ->
     if fit.transform:
         with asked(fit, fit.transform, "prepare"):
             batch, blocks = _in_order(batch, fit.transform.prepare(step, fit.field, batch))
-    adjusted = _adjusted_over_batch(fit, batch, blocks) if fit.transform and fit.transform.span == "batch" else None
+    adjusted, after = None, None
+    if fit.transform and fit.transform.span == "batch":
+        adjusted, after = _adjusted_over_batch(fit, batch, blocks)
     device = batch.targets.device
     loss, squared = torch.zeros((), device=device), torch.zeros((), device=device)
     fit.field.train()
@@ -143,11 +145,16 @@ def render_and_backpropagate(fit: Fit, batch: Batch, step: int, n_items: int) ->
         loss += losses.sum()
         squared += (rendered.values.detach() - tile.targets).square().mean(dim=-1).sum()
     fit.field.eval()
+    if after is not None:
+        fit.context.generator.set_state(after)
     return StepReport(loss / n_items, squared / n_items, torch.zeros_like(loss), len(batch))
 
 
-def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -> Tensor:
-    """The whole batch's cotangent, adjusted at once: a pass without graph, whose samples the next one repeats."""
+def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+    """The whole batch's cotangent, adjusted at once: a pass without graph, whose samples the next one repeats.
+
+    Also the state that the generator is to have after that one: what the transform drew is not drawn again.
+    """
     assert fit.transform is not None
     g = torch.empty_like(batch.targets)
     values = torch.empty_like(batch.targets)
@@ -161,8 +168,9 @@ def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -
             # tile by tile, as without a transform, so that the rounding is the same too
             g[rows] = cotangent(fit.loss, rendered.values, tile.targets, len(batch))[1]
     fit.field.eval()
+    adjusted, after = _adjusted(fit, g, batch, Rendered(values)), fit.context.generator.get_state()
     fit.context.generator.set_state(state)
-    return _adjusted(fit, g, batch, Rendered(values))
+    return adjusted, after
 
 
 def _adjusted(fit: Fit, g: Tensor, batch: Batch, rendered: Rendered) -> Tensor:

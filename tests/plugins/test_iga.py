@@ -15,8 +15,9 @@ import fieldengine
 from fieldengine.build import build_dataset, build_fit
 from fieldengine.errors import FieldEngineError, TrainingError
 from fieldengine.scene import read_scene
-from fieldengine.training.step import Fit, training_step
+from fieldengine.training.step import Fit, render_and_backpropagate, training_step
 from fieldengine.types import RunContext
+from fieldengine_plugins.hooks import balancing
 from fieldengine_plugins.hooks.balancing import changed
 from fieldengine_plugins.hooks.iga import Iga
 from fieldengine_plugins.hooks.neighbours import heaviest_samples, look_of, z_order
@@ -243,6 +244,25 @@ def test_it_goes_with_batches_that_lack_pixels(make: MakeFit):
     fit = make("[{type: iga, balanced: 2, patch: 4}]", batch_size=50)
     for step in range(3):
         assert np.isfinite(float(training_step(fit, step).loss))
+    for pixels in ([0], [0, 4], [0, 4, 8, 48, 52, 56, 1]):  # of 6 patches the first places alone, and one more
+        batch = fit.dataset.batch(torch.tensor(pixels), fit.context.generator)
+        render_and_backpropagate(fit, batch, 3, len(batch))
+
+
+def test_many_groups_are_said_to_take_long(make: MakeFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(balancing, "MANY", 5)
+    make()
+    said = "warning: iga: more than 5 groups make a kernel of 25 numbers or more"
+    for number, (data, times) in enumerate(
+        (
+            ({}, 1),  # six patches
+            ({"dataset.mask": {"random": 0.1}}, 0),  # five groups and some pixels
+            ({"dataset.mask": {"random": 0.1}, "training.hooks.0.patch": 3}, 1),
+        )
+    ):
+        hooks = {"training.hooks": [{"type": "iga", "balanced": 2, "patch": 4}], "training.steps": 2}
+        fieldengine.train(tmp_path / "scene.yaml", {**hooks, **data}, out=tmp_path / f"run{number}")
+        assert (tmp_path / f"run{number}" / "log.txt").read_text().count(said) == times
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ def test_expansive_holds_edges_and_egra_prefers_them_moved(make: Make, chosen_in
     wide = torch.zeros(40, 40)
     wide[10:30, 10:30] = 200
     assert 50 <= int(expansive.edges_of_area(wide, 60).sum()) <= 200
+    rough = 255 * torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0)) ** 3
+    rough = torch.nn.functional.interpolate(rough, size=(120, 120), mode="bicubic")[0, 0].round()
+    for wanted in (700, 1500, 3000, 5000):
+        assert 0.8 * wanted <= int(expansive.edges_of_area(rough, wanted).sum()) <= 1.2 * wanted
     fit = make(Egra(edge_weight=0.999, fraction=0.1))
     places = (torch.cat(chosen_in(fit, range(8))) - fit.sampler.edges[0]) % N  # pyright: ignore
     assert float(torch.isin(places % W, torch.tensor([6, 7 % W, 8 % W, 9 % W])).float().mean()) > 0.9

@@ -76,6 +76,15 @@ def test_very_many_items_have_their_turn_in_one_of_several_rounds(domain: Domain
     assert torch.equal(again.sort().values, torch.arange(1003))
 
 
+def test_pixels_of_a_large_picture_are_spread_over_it_all_the_same(domain: Domain, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(rounds, "MOST", SIDE * SIDE // 4)  # a comb of every fourth would hold whole columns
+    turns = Rounds(domain, SIDE * SIDE, context())
+    for _ in range(4):
+        batch = turns.take(819, NONE)
+        assert unevenness(batch) < 0.3
+        assert float(torch.bincount(batch % SIDE, minlength=SIDE).min()) >= 8
+
+
 def test_rounds_begin_at_random_and_go_on_where_they_were(domain: Domain):
     one, other = (Rounds(domain, 999, context(seed)) for seed in (0, 1))
     assert not torch.equal(one.take(200, NONE), other.take(200, NONE))

@@ -16,7 +16,7 @@ from fieldengine.errors import SceneError, TrainingError
 from fieldengine.scene import read_scene
 from fieldengine.training import checkpoint, loop
 from fieldengine.training.step import Fit, Residuals, training_step
-from fieldengine.types import Rendered, RunContext
+from fieldengine.types import Aabb, Domain, Rendered, RunContext
 from fieldengine_plugins.hooks import batches
 from fieldengine_plugins.hooks.egra import Egra
 from fieldengine_plugins.hooks.evos import Evos
@@ -122,11 +122,31 @@ def test_a_killed_run_goes_on_to_the_same_bits(make: Make, chosen_in: Chosen, op
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters, second.parameters, strict=True))
 
 
+def test_a_mask_is_said_to_be_the_reason(make: Make, scene: Any, scenes: Any):
+    make()
+    config = read_scene(scene(f"{scenes['image']}\ntraining: {{hooks: [evos]}}"), {"dataset.mask": {"random": 0.5}})
+    context = RunContext(torch.device("cpu"), torch.Generator(), 0)
+    with pytest.raises(SceneError, match=rf"items are all pixels of one; a mask leaves \d\d of {N}\. nint, int"):
+        build_fit(config, build_dataset(config, context), context)
+
+
+def test_that_many_items_are_scored_is_said_and_that_too_many_cannot_be():
+    said: list[str] = []
+    box = Aabb(-torch.ones(3), torch.ones(3))
+    domain, context = Domain("sdf", box, 1), RunContext(torch.device("cpu"), torch.Generator(), 0, said.append)
+    for n_items, candidates, times in ((batches.SLOW, None, 0), (batches.SLOW + 1, 9, 0), (batches.SLOW + 1, None, 1)):
+        batches.mind_scoring_all(domain, n_items, candidates, "int", context)
+        assert len(said) == times
+    assert said[0].startswith("int renders all 16,385 items to score them, each time. Set `candidates` to")
+    with pytest.raises(ValueError, match=r"nint would render all 1,048,577 items to score them\. Set `candidates`"):
+        batches.mind_scoring_all(domain, batches.MANY + 1, None, "nint", context)
+
+
 @pytest.mark.parametrize("name", ["egra", "soft_mining", "evos", "expansive"])
 def test_samplers_of_pictures_refuse_other_items_before_training(scene: Any, scenes: Any, ball: Path, name: str):
     config = read_scene(scene(f"{scenes['mesh']}\ntraining: {{hooks: [{name}]}}", "mesh.yaml"))
     context = RunContext(torch.device("cpu"), torch.Generator(), 0)
-    with pytest.raises(SceneError, match=rf"training\.hooks\.0 \({name}\): {name} looks at the edges of a picture, so"):
+    with pytest.raises(SceneError, match=rf"training\.hooks\.0 \({name}\): {name} looks at edges of a picture, so"):
         build_fit(config, build_dataset(config, context), context)
 
 
@@ -265,6 +285,10 @@ def test_int_takes_the_worst_and_looks_ever_more_seldom(make: Make, chosen_in: C
     errors = Residuals(fit).residuals(torch.arange(N)).abs().sum(dim=-1)
     assert set(chosen_in(fit, range(1))[0].tolist()) == worst(errors, 18)
     sampler: Any = fit.sampler
+    grown = [sampler.select(30, n, Residuals(fit)) for n in (N, 60, 80, N, 200)]  # as many as a step affords
+    assert [len(found) for found in grown] == [18, 12, 16, 18, 40]
+    assert all(torch.equal(found, grown[0][: len(found)]) for found in grown[:4]), "and none of them is a look-up"
+    assert set(grown[4].tolist()) > set(grown[0].tolist())
     sampler.steps = 1000
     assert [sampler.interval(t) for t in (0, 249, 250, 399, 401, 551, 701, 851, 999)] == [
         1, 1, 10, 10, 20, 30, 40, 50, 50]  # fmt: skip

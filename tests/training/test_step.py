@@ -327,6 +327,20 @@ def test_the_first_pass_over_a_batch_takes_the_samples_of_the_second_in_any_orde
     assert torch.equal(over_batch, over_items)
 
 
+def test_what_a_transform_draws_moves_no_sample_and_is_not_drawn_again(make: MakeFit):
+    fit = make("stratified")
+
+    class Draws(Identity):
+        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+            self.drawn = torch.rand(5, generator=fit.context.generator)
+            return cotangent
+
+    fit.transform = draws = Draws("batch")
+    over_batch, again = trained(fit, 1), torch.rand(5, generator=fit.context.generator)
+    assert torch.equal(over_batch, trained(make("stratified", transform=Identity("item")), 1))
+    assert not torch.equal(draws.drawn, again)
+
+
 @pytest.mark.parametrize("span", ["item", "tile", "batch"])
 def test_a_cotangent_of_zero_leaves_the_field_where_it_is(make: MakeFit, span: Any):
     class Stop(Identity):

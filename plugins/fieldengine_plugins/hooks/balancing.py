@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fieldengine.api import PluginError, RunContext, TrainingError
+from fieldengine.api import RunContext, TrainingError
 from fieldengine.ntk import gram, top_eigenpairs
 
 if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
 
+MANY = 2048  # groups
 SMALLEST = 1e-6  # of the largest eigenvalue; what is below is rounding
 LARGEST_GAIN = 1e3  # of the sgd form, which would grow without end where eigenvalues fade
 
@@ -54,11 +55,11 @@ class Groups:
             return vectors[:, :count], following / own - 1.0
         return vectors[:, :count], (values[0] / own).clamp(max=LARGEST_GAIN) - 1.0
 
-    def enough(self, n_groups: int) -> None:
-        if self.options.balanced >= n_groups:
-            raise PluginError(
-                f"balanced {self.options.balanced} needs more groups than the {n_groups} that a step's items make; "
-                f"lower balanced or patch, or raise training.batch_size"
+    def tell_if_many(self, n_groups: int) -> None:
+        if n_groups > MANY and self.options.balanced:
+            self.context.tell(
+                f"iga: more than {MANY} groups make a kernel of {MANY**2:,} numbers or more, whose "
+                f"eigenvalues take seconds a step. Raise patch"
             )
 
 

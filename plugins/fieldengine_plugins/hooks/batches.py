@@ -9,30 +9,33 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from fieldengine.api import Batch, Domain, TrainingError
+from fieldengine.api import Batch, Domain, RunContext, TrainingError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Growth = Literal["constant", "linear", "step", "cosine"]
 STAGES = 10
-MANY = 1 << 20  # rays or points of which not all can be rendered before a step
+MANY, SLOW = 1 << 20, 1 << 14  # rays or points that cannot all be rendered before a step, or take long
 
 
 def batch_count(n: int, fraction: float, growth: Growth, step: int, steps: int) -> int:
-    """How many of `n` items step number `step` (from 0) of `steps` takes: int(share n), at least one.
+    """How many of `n` items step number `step` (from 0) of `steps` takes: int(share n), at least one."""
+    return max(1, int(share_at(fraction, growth, step, steps) * n + 1e-9))  # 0.29 * 100 is less than 29
 
-    The share begins at `fraction`. constant: it stays; linear: it reaches 1 at the end; step: it grows in ten equal
+
+def share_at(fraction: float, growth: Growth, step: int, steps: int) -> float:
+    """The share of the items that a step takes.
+
+    It begins at `fraction`. constant: it stays; linear: it reaches 1 at the end; step: it grows in ten equal
     stages, the last of which is a tenth of the way below 1; cosine: it reaches 1 along half a wave.
     """
     done = min(step / max(steps, 1), 1.0)
     if growth == "linear":
-        share = fraction + done * (1.0 - fraction)
-    elif growth == "step":
-        share = fraction + math.floor(STAGES * done) / STAGES * (1.0 - fraction)
-    elif growth == "cosine":
-        share = 1.0 - (1.0 - fraction) * 0.5 * (1.0 + math.cos(math.pi * done))
-    else:
-        share = fraction
-    return max(1, int(share * n + 1e-9))  # 0.29 * 100 is less than 29
+        return fraction + done * (1.0 - fraction)
+    if growth == "step":
+        return fraction + math.floor(STAGES * done) / STAGES * (1.0 - fraction)
+    if growth == "cosine":
+        return 1.0 - (1.0 - fraction) * 0.5 * (1.0 + math.cos(math.pi * done))
+    return fraction
 
 
 def draw(n_items: int, k: int, generator: Generator, device: torch.device, taken: Tensor | None = None) -> Tensor:
@@ -65,13 +68,17 @@ def pool_of(n_items: int, wanted: int | None, generator: Generator, device: torc
     )
 
 
-def refuse_to_score_all(domain: Domain, n_items: int, candidates: int | None, name: str) -> None:
-    """Raise ValueError where all items are to be scored, they are no pixels of one picture, and they are too many."""
-    if candidates is None and n_items > MANY and domain.picture(n_items) is None:
-        raise ValueError(
-            f"{name} would render all {n_items:,} items to score them. Set `candidates` to score a pool of them, "
-            "such as four batches, drawn at random"
-        )
+def mind_scoring_all(domain: Domain, n_items: int, candidates: int | None, name: str, context: RunContext) -> None:
+    """Where all of many items are to be scored, and they are no pixels of one picture, the log says that it takes long.
+
+    Raises ValueError where they are too many.
+    """
+    if candidates is not None or n_items <= SLOW or domain.picture(n_items) is not None:
+        return
+    advice = "Set `candidates` to score a pool of them, such as four batches, drawn at random"
+    if n_items > MANY:
+        raise ValueError(f"{name} would render all {n_items:,} items to score them. {advice}")
+    context.tell(f"{name} renders all {n_items:,} items to score them, each time. {advice}")
 
 
 def finite(scores: Tensor, name: str, step: int) -> Tensor:

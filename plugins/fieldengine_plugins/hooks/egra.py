@@ -30,7 +30,7 @@ class Egra:
     fraction: Share = 0.2
     """share of training.batch_size that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there to 1 over the training"""
+    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     edge_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0025
     """s above: 0 draws evenly"""
     low: Annotated[float, Field(ge=0)] = 30.0

@@ -44,7 +44,7 @@ class Evos:
     fraction: Share = 0.2
     """share of training.batch_size that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there to 1 over the training"""
+    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     interval: Annotated[int, Field(ge=2)] = 100
     """steps from one fitness step to the next at the start"""
     final_interval: Annotated[int, Field(ge=2)] = 50
@@ -91,7 +91,7 @@ class EvosSampler:
     def is_fitness_step(self, step: int) -> bool:
         options, t = self.options, step + 1
         interval = int(options.interval + (options.final_interval - options.interval) * t / max(self.steps, 1))
-        return t % max(interval, 2) == 1 or not len(self.ranking)
+        return t % interval == 1 or not len(self.ranking)
 
     def state_dict(self) -> dict[str, Any]:
         return {"ranking": self.ranking, "residuals": self.residuals}

@@ -39,14 +39,14 @@ class Iga:
     """
 
     balanced: Annotated[int, Field(ge=0)] = 20
-    """e, the eigenvalues that become equal to the next one; 0 changes nothing"""
+    """e, the eigenvalues that become equal to the next one, or with form: sgd to the largest; 0 changes nothing"""
     patch: Annotated[int, Field(ge=1)] | None = None
     """pixels a side of a group; points in space and rays form groups of patch^2; null is 32, of points 8, of rays 2"""
     representative: Literal["previous", "residual", "centre", "group_sum"] = "previous"
     """which pixel stands for its patch. previous: that with the largest residual in the step before, which is free;
     residual: in this step, one more forward pass; centre: the middle one; group_sum: all of them, their gradients
-    summed, at as many times the cost. Of rays the one with the largest residual, or the middle one; of points the
-    middle one"""
+    summed, at as many times the cost and memory. Of rays the one with the largest residual, or the middle one; of
+    points the middle one"""
     form: Literal["adam", "sgd"] = "adam"
     """for which optimiser; the engine's is Adam"""
     refresh: Annotated[int, Field(ge=1)] = 1

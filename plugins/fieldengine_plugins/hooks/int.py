@@ -17,8 +17,9 @@ from fieldengine_plugins.hooks.batches import (
     draw,
     everything,
     finite,
+    mind_scoring_all,
     pool_of,
-    refuse_to_score_all,
+    share_at,
 )
 
 PHASES = 5
@@ -39,33 +40,40 @@ class Int:
     fraction: Share = 0.2
     """share of training.batch_size that a step takes"""
     growth: Growth = "step"
-    """how the share grows from there to 1 over the training"""
+    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     refresh: Literal["incremental", "dense"] = "incremental"
     """look errors up ever more seldom, or (dense) before every step; also wherever the share has grown"""
     candidates: Annotated[int, Field(ge=1)] | None = None
     """look up this many random items, anew each time; null is all: exact, but slow where there are many"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> IntSampler:
-        refuse_to_score_all(domain, n_items, self.candidates, "int")
+        mind_scoring_all(domain, n_items, self.candidates, "int", context)
         return IntSampler(self, steps, context)
 
 
 class IntSampler:
+    """Holds the items that were taken last (k,), the worst of them first, and which share of a batch they were."""
+
     def __init__(self, options: Int, steps: int, context: RunContext):
         self.options, self.steps, self.context = options, steps, context
-        self.chosen = torch.empty(0, dtype=torch.int64, device=context.device)
+        self.chosen, self.share = torch.empty(0, dtype=torch.int64, device=context.device), 0.0
 
     def select(self, step: int, n: int, scores: ErrorOracle) -> Tensor:
         options, generator, device = self.options, self.context.generator, self.context.device
         k = batch_count(n, options.fraction, options.growth, step, self.steps)
         if k == scores.n_items:
             return everything(k, device)
-        if step % self.interval(step) == 0 or len(self.chosen) != k:
+        share = share_at(options.fraction, options.growth, step, self.steps)
+        if step % self.interval(step) == 0 or share > self.share:
+            self.share = share
             pool = pool_of(scores.n_items, options.candidates, generator, device)
             errors = finite(scores.residuals(pool).abs().sum(dim=-1), "int", step)
             worst = pool[errors.topk(min(k, len(pool))).indices]
-            self.chosen = torch.cat([worst, draw(scores.n_items, k - len(worst), generator, device, taken=worst)])
-        return self.chosen
+            self.chosen = worst
+        # more where the pool is small, or a step affords more rays than the last one that looked
+        missing = draw(scores.n_items, max(0, k - len(self.chosen)), generator, device, taken=self.chosen)
+        self.chosen = torch.cat([self.chosen, missing])
+        return self.chosen[:k]
 
     def interval(self, step: int) -> int:
         """Steps from one look-up to the next."""
@@ -75,7 +83,7 @@ class IntSampler:
         return 10 * (1 + min(PHASES - 1, int(late / 0.75 * PHASES)))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"chosen": self.chosen}
+        return {"chosen": self.chosen, "share": self.share}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.chosen = state["chosen"].to(self.context.device)
+        self.chosen, self.share = state["chosen"].to(self.context.device), state["share"]

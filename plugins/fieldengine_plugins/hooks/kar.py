@@ -55,7 +55,8 @@ class Kar:
     """numbers by whose inner product two points are compared"""
     grid: Annotated[int, Field(ge=2)] = 64
     """points per axis of the grid that queries and keys are taken from; for a picture as many as it has pixels a side,
-    as points that lie pixels apart look different"""
+    as points that lie pixels apart look different. It fills the box, also where `dataset.grid: isotropic` leaves it
+    empty"""
     keys: Annotated[int, Field(ge=2)] | None = 1024
     """points of the grid drawn anew for each step to average over; null, or more than it has, takes all of them"""
     queries: Annotated[int, Field(ge=1)] | None = None
@@ -120,8 +121,10 @@ class KarModule(nn.Module):
         place = torch.linspace(-1.0, 1.0, n, device=points.device)[:, None]
         total = points.new_zeros(())
         for axis, network in enumerate(self.networks):
-            along = points.view(*[n] * dim, dim).movedim(axis, 0).reshape(n, -1, dim)
-            lines = self._drawn(along.transpose(0, 1), n_lines).transpose(0, 1)  # (n, lines, d)
+            apart = n ** (dim - 1 - axis)  # rows from one point of a line to the next
+            number = self._drawn(torch.arange(n ** (dim - 1), device=points.device), n_lines)
+            first = torch.div(number, apart, rounding_mode="floor") * (apart * n) + number % apart
+            lines = points[first + apart * torch.arange(n, device=points.device)[:, None]]  # (n, lines, d)
             f = ask(lines.reshape(-1, dim)).reshape(n, -1)
             total = total + line_energy(network(place).softmax(dim=-1), f) / (n * n_lines)
         return total

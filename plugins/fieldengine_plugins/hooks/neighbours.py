@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fieldengine.api import Batch, Domain, PluginError, RadianceField, Rays, Rendered, RunContext
 from fieldengine.ops import argmax_by_ray
 from fieldengine_plugins.hooks.balancing import Groups, changed
+from fieldengine_plugins.hooks.patches import SIDE
 
 if TYPE_CHECKING:
     from fieldengine_plugins.hooks.iga import Iga
@@ -29,7 +30,8 @@ class SpaceGroups(Groups):
         super().__init__(options, field, context)
         if options.representative == "group_sum":
             raise ValueError("group_sum is for patches of a picture; take previous, residual or centre")
-        self.aabb, self.side = domain.aabb, options.patch or SIDE_OF_POINTS
+        pixels = domain.task == "image"  # of a picture that hides some
+        self.aabb, self.side = domain.aabb, options.patch or (SIDE if pixels else SIDE_OF_POINTS)
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
         if self.options.balanced == 0:
@@ -38,7 +40,12 @@ class SpaceGroups(Groups):
             return None
         whole, rest = self._groups(batch.items.positions, self.side**2)
         self.n_groups = len(whole)
-        self.enough(self.n_groups)
+        if self.options.balanced >= self.n_groups:
+            raise PluginError(
+                f"balanced {self.options.balanced} needs more groups than the {self.n_groups} of {self.side**2} that a "
+                f"step's items make; lower balanced or patch, or raise training.batch_size"
+            )
+        self.tell_if_many(self.n_groups)
         kernel = self.kernel(self.field.values, batch.items.positions[whole[:, whole.shape[1] // 2]])
         self.vectors, self.change = self.balance(kernel)
         self.n_whole, self._done = whole.numel(), 0
@@ -71,6 +78,7 @@ class SpaceGroups(Groups):
                 f"Lower patch or balanced, or raise training.batch_size or the sampler's samples, if it goes on so"
             )
             return cotangent
+        self.tell_if_many(len(whole))
         g = cotangent[seen[whole]]  # (n, p, c)
         if self.options.representative == "centre":
             chosen = whole[:, whole.shape[1] // 2]

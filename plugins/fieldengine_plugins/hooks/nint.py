@@ -19,8 +19,8 @@ from fieldengine_plugins.hooks.batches import (
     draw,
     everything,
     finite,
+    mind_scoring_all,
     pool_of,
-    refuse_to_score_all,
 )
 from fieldengine_plugins.hooks.rounds import Rounds
 
@@ -54,7 +54,7 @@ class Nint:
     part and the part of errors become one: items come in rounds, each once a round, every batch spread evenly; and an
     item is weighed with its own error, its cotangent times sum over channels of |r| over their mean of the step before,
     at most `emphasis`. That is what a choice by errors is on average, with less chance in it. The kernel is looked at
-    on `candidates` items, those of one batch if that is null. Takes the place of a gradient transform.
+    on `candidates` random items, as many as a batch has if that is null. Takes the place of a gradient transform.
 
     Scene: `training: {batch_size: full, hooks: [{type: nint, fraction: 0.2}]}`
     """
@@ -62,7 +62,7 @@ class Nint:
     fraction: Share = 0.2
     """share of training.batch_size that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there to 1 over the training"""
+    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     scoring: Literal["all", "batch"] = "all"
     """all: the worst of all items, or of the candidates, are taken, as published; batch: items weigh by their errors"""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.7
@@ -76,7 +76,8 @@ class Nint:
     score_every: Annotated[int, Field(ge=1)] = 1
     """scoring: all; look errors up this often; 1 renders all before each step, the larger part of the work"""
     candidates: Annotated[int, Field(ge=1)] | None = None
-    """score this many random items, drawn anew at each look-up; null is all of them, with scoring: batch one batch"""
+    """score this many random items, drawn anew at each look-up; null is all of them, with scoring: batch
+    as many as a batch has"""
     emphasis: Annotated[float, Field(ge=1)] = 2.0
     """scoring: batch; the most an item weighs, in multiples of the mean; with 1 weights only fall"""
 
@@ -87,7 +88,7 @@ class Nint:
             raise ValueError("emphasis is for scoring: batch; with scoring: all items have no weights")
         if self.scoring == "batch":
             return NintWeights(self, domain, n_items, steps, context)
-        refuse_to_score_all(domain, n_items, self.candidates, "nint")
+        mind_scoring_all(domain, n_items, self.candidates, "nint", context)
         return NintSampler(self, n_items, steps, context)
 
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 SIDE = 32
-MANY = 2048
 
 
 class PictureGroups(Groups):
@@ -37,11 +36,7 @@ class PictureGroups(Groups):
                 f"balanced {options.balanced} needs more patches than the {self.n_groups} that {side}x{side} pixels "
                 f"make of {width}x{height}; lower balanced or patch"
             )
-        if self.n_groups > MANY and options.balanced:
-            context.tell(
-                f"iga: {self.n_groups} patches of {side}x{side} pixels make a kernel of {self.n_groups**2:,} numbers; "
-                f"finding its eigenvalues takes long. Raise patch, or refresh"
-            )
+        self.tell_if_many(self.n_groups)
         if options.representative == "group_sum" and (height % side or width % side):
             raise ValueError(f"group_sum needs whole patches; {side} does not divide {width}x{height}")
         self.down, self.across, self.device = down, across, domain.aabb.lower.device
@@ -60,7 +55,7 @@ class PictureGroups(Groups):
             return None
         if self._seen is None or not torch.equal(self._seen, batch.indices):
             self._cut(batch.indices)
-        if step >= self.next_refresh or self.vectors is None:
+        if step >= self.next_refresh:
             self.vectors, self.change = self.balance(self._kernel_of(batch), self.vectors)
             self.next_refresh = step + self.options.refresh
         self._done = 0
@@ -96,7 +91,8 @@ class PictureGroups(Groups):
         # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
         rows = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts).mul_(self.n_groups)
         rows += key.remainder_(self.n_groups)
-        self._rows = None if torch.equal(rows, torch.arange(len(rows), device=rows.device)) else rows
+        whole = len(rows) % self.n_groups == 0 and torch.equal(rows, torch.arange(len(rows), device=rows.device))
+        self._rows = None if whole else rows
         self._seen, self._off = indices.clone(), torch.empty(len(indices), device=key.device)
 
     def _place_and_group(self, pixels: Tensor) -> Tensor:

@@ -15,9 +15,12 @@ def picture_shape(domain: Domain, n_items: int, name: str) -> tuple[int, int]:
     """(height, width) of the picture that is fitted. Raises ValueError where there is none."""
     shape = domain.picture(n_items)
     if shape is None:
+        here = f'these {n_items} items are not (task "{domain.task}")'
+        if domain.task == "image" and domain.sensor is not None:
+            here = f"a mask leaves {n_items} of {domain.sensor.height * domain.sensor.width}"
         raise ValueError(
-            f"{name} looks at the edges of a picture, so it needs a data set whose items are the pixels of one; "
-            f'these {n_items} items are not (task "{domain.task}"). nint, int and uniform take any items'
+            f"{name} looks at edges of a picture, so it needs a data set whose items are all pixels of one; {here}. "
+            f"nint, int and uniform take any items"
         )
     return shape
 

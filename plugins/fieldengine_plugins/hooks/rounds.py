@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fieldengine.api import Domain, RunContext
 
-MOST = 1 << 20  # items whose order is kept
+MOST = 1 << 20  # items whose order is kept, if they are no pixels of a picture: a comb of those would be columns
 # frac(i g) for whole i is the most even of all sequences where g is the golden ratio; R2 is the like of it in a plane
 # (Roberts 2018, The Unreasonable Effectiveness of Quasirandom Sequences)
 ALONG, ACROSS, DOWN = 0.6180339887498949, 0.7548776662466927, 0.5698402909980532
@@ -26,49 +26,43 @@ class Rounds:
 
     def __init__(self, domain: Domain, n_items: int, context: RunContext):
         self.picture, self.n_items, self.context = domain.picture(n_items), n_items, context
-        self.stride = -(-n_items // MOST)
+        self.stride = 1 if self.picture is not None else -(-n_items // MOST)
         self.phase = self.stride - 1  # items phase, phase + stride, ... are those of a round
         self.mirrored, self.start, self.place = False, 0, 0
         self._orders: dict[tuple[bool, int], Tensor] = {}
-        self._round: Tensor | None = None
         self._begin()
 
     def take(self, n: int, without: Tensor) -> Tensor:
         """The next n items (n,) that are not among those `without`, which are distinct; n is no more than are left."""
         found = without
         while len(found) < n + len(without):
-            order = self._order()
+            order = self._evenly()
             if self.place == len(order):
                 self._begin()
                 continue
-            wanted = n + len(without) - len(found)
             # few are left out, so it is looked at little more than is taken
-            next_ones = order[self.place : self.place + wanted]
-            self.place += len(next_ones)
+            last = min(self.place + n + len(without) - len(found), len(order))
+            places = (torch.arange(self.place, last, device=order.device) + self.start) % len(order)
+            next_ones = order[places] * self.stride + self.phase
+            self.place = last
             found = torch.cat([found, next_ones[~torch.isin(next_ones, found)]])
         return found[len(without) :]
 
     def _begin(self) -> None:
         generator = self.context.generator
-        self.phase, self.place, self._round = (self.phase + 1) % self.stride, 0, None
+        self.phase, self.place = (self.phase + 1) % self.stride, 0
         self.mirrored = bool(torch.randint(2, (), generator=generator))
         self.start = int(torch.randint(self._length(), (), generator=generator))
 
     def _length(self) -> int:
         return -(-(self.n_items - self.phase) // self.stride)
 
-    def _order(self) -> Tensor:
-        """The items of this round (m,), from its start on."""
-        if self._round is None:
-            self._round = self._evenly().roll(-self.start) * self.stride + self.phase
-        return self._round
-
     def _evenly(self) -> Tensor:
-        """Places (m,) of which any few in a row are spread evenly."""
+        """Places in a round (m,) of which any few in a row are spread evenly; the last is followed by the first."""
         key = self.mirrored, self._length()
         if key not in self._orders:
             numbers = torch.arange(self._length(), dtype=torch.float64)
-            if self.picture is not None and self.stride == 1:
+            if self.picture is not None:
                 width = self.picture[1]
                 sign = -1.0 if self.mirrored else 1.0
                 numbers = sign * ACROSS * (numbers % width) + DOWN * torch.div(numbers, width, rounding_mode="floor")
@@ -82,4 +76,4 @@ class Rounds:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.phase, self.mirrored = int(state["phase"]), bool(state["mirrored"])
-        self.start, self.place, self._round = int(state["start"]), int(state["place"]), None
+        self.start, self.place = int(state["start"]), int(state["place"])

@@ -43,7 +43,7 @@ class SoftMining:
     fraction: Share = 0.2
     """share of training.batch_size that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there to 1 over the training"""
+    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     attraction: Annotated[float, Field(ge=0)] = 20.0
     """how far particles climb, a"""
     noise: Annotated[float, Field(ge=0)] = 0.02

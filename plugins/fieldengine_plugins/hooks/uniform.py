@@ -22,7 +22,7 @@ class Uniform:
     fraction: Share = 0.2
     """share of training.batch_size that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there to 1 over the training"""
+    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
 
     def build(self, *, steps: int, context: RunContext) -> UniformShare:
         return UniformShare(self, steps, context)
