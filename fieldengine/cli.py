@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from fieldengine.errors import FieldEngineError
 
@@ -225,11 +225,16 @@ def export(
 @plugins_app.command("list")
 def plugins_list() -> None:
     """Every plugin with its kind, name, distribution, version and first line."""
-    from fieldengine.errors import PluginError
     from fieldengine.registry import Registry
 
-    table = Table("kind", "name", "distribution", "version", "what it is", box=None, pad_edge=False)
-    for plugin in Registry():
+    _list(Registry())
+
+
+def _list(plugins: Iterable[Plugin]) -> None:
+    from fieldengine.errors import PluginError
+
+    table = Table("kind", _whole("name"), "distribution", "version", "what it is", box=None, pad_edge=False)
+    for plugin in plugins:
         try:
             line = escape(_first_line(plugin.load()))
         except PluginError as reason:
@@ -241,13 +246,20 @@ def plugins_list() -> None:
 @plugins_app.command("show")
 def plugins_show(
     name: Annotated[
-        str, typer.Argument(help="A plugin, or kind/name where several kinds share a name; `scene` for a scene's keys.")
+        str,
+        typer.Argument(
+            help="A plugin, such as iga; kind/name where several kinds share a name, as encodings/fourier; a kind, as "
+            "hooks, for all of it; or scene, training or another block of a scene for its keys."
+        ),
     ],
 ) -> None:
     """A plugin's paper, keys with defaults and ranges, a snippet, limits; or the keys that every scene has."""
-    from fieldengine.registry import Registry
+    from fieldengine.registry import KINDS, Registry
     from fieldengine.scene import scene_keys
 
+    if name in KINDS:
+        _list(plugin for plugin in Registry() if plugin.kind == name)
+        return
     rows = list(scene_keys())
     if name == "scene" or name in (key for key, *_ in rows):
         _print_keys(row for row in rows if name in ("scene", row[0]) or row[0].startswith(f"{name}."))
@@ -316,8 +328,13 @@ def _show(plugin: Plugin) -> None:
     _print_keys(described(cls))
 
 
+def _whole(header: str) -> Column:
+    """A column of names that somebody will look for: they are not cut."""
+    return Column(header, no_wrap=True, overflow="ignore")
+
+
 def _print_keys(rows: Iterable[tuple[str, str, str, str]]) -> None:
-    table = Table("key", "type", "default", "what it does", box=None, pad_edge=False)
+    table = Table(_whole("key"), "type", "default", "what it does", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*map(escape, row))
     out_console.print(table)

@@ -65,9 +65,9 @@ class Training:
     precision: Literal["auto", "float32", "fast", "half"] = "auto"
     """of the factors of matrix products: auto rounds those of back-propagation to bfloat16 where the processor is
     faster for it, which costs no quality (docs/benchmarks.md); fast rounds all, on a GPU to TF32, which costs a little;
-    half keeps what is between wide layers in bfloat16, for relu networks: steep functions fit the rounding and fail in
-    float32, in which every field is scored and exported. Coordinates, encodings, functions and sums are always
-    float32"""
+    half also stores what passes between wide layers in bfloat16, for relu networks alone: sines and bells learn to fit
+    that rounding, and score badly in float32, in which every field is scored and exported. Coordinates, encodings,
+    functions and sums are always float32"""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile of what happens in a tile; auto compiles on a GPU where it saves more time than it takes"""
     tile: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

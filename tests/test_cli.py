@@ -196,6 +196,13 @@ def test_a_plugin_that_is_not_there_is_answered_with_those_that_are(run: Run):
     assert done.err.endswith('Did you mean "finer"?\n')
 
 
+def test_plugins_show_lists_a_kind_and_cuts_no_name(run: Run):
+    done = run("plugins", "show", "encodings")
+    lines = [line.split() for line in done.out.splitlines() if line.startswith("encodings")]
+    assert (done.code, {words[1] for words in lines}) == (0, {p.name for p in Registry() if p.kind == "encodings"})
+    assert "training.schedule.milestones" in run("plugins", "show", "training").out
+
+
 def test_every_plugin_can_be_shown(run: Run):
     for plugin in Registry():
         done = run("plugins", "show", f"{plugin.kind}/{plugin.name}")

@@ -11,6 +11,7 @@ from fieldengine.options import described
 from fieldengine.registry import KINDS, OWN_DISTRIBUTION, Plugin, Registry
 from fieldengine.scene import scene_keys
 
+BAR = "\\|"  # in a table
 OUT = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 HEAD = """# Keys of a scene, and the plugins that come with fieldengine
 
@@ -44,7 +45,7 @@ def table(keys: Iterable[tuple[str, str, str, str]]) -> str:
     rows = ["| key | type | default | what it does |", "|---|---|---|---|"]
     for name, kind, default, line in keys:
         shown = default if default in ("required", "by the data") else f"`{default}`"
-        rows.append(f"| `{name}` | {kind.replace('|', 'or')} | {shown} | {line.replace('|', '/')} |")
+        rows.append(f"| `{name}` | {kind.replace('|', 'or')} | {shown} | {line.replace('|', BAR)} |")
     return "\n".join([*rows, ""])
 
 

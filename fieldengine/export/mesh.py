@@ -11,12 +11,13 @@ import torch
 import trimesh
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 from trimesh.visual import ColorVisuals
 
 from fieldengine.errors import TrainingError
 from fieldengine.export.files import atomic, require_suffix
 from fieldengine.export.isosurface import POINTS, isosurface, solid
-from fieldengine.protocols import RadianceField, Trained
+from fieldengine.protocols import RadianceField, SurfaceField, Trained
 
 FORMATS = (".ply", ".obj", ".stl", ".glb")
 
@@ -45,12 +46,25 @@ class MeshExporter:
 def extract(trained: Trained, resolution: int, level: float | None = None) -> trimesh.Trimesh:
     """The surface of a trained field as a mesh, coloured where the field has colours.
 
-    Raises ValueError for a field without an inside, TrainingError where nothing lies above the level.
+    Raises ValueError for a field without an inside, TrainingError where no value of the field, or each, is inside.
     """
     inside, used = solid(trained.field, trained.domain.aabb, level)
-    triangles = isosurface(inside, trained.domain.aabb, resolution)
-    if not len(triangles.faces):
-        raise TrainingError(f"no surface at level {used:g}; try another --level, or train longer")
+    margins: list[Tensor] = []  # the least and the largest of each part of the grid
+
+    def watched(x: Tensor) -> Tensor:
+        margin = inside(x)
+        margins.append(torch.stack(margin.nan_to_num(nan=-1.0).aminmax()))
+        return margin
+
+    triangles = isosurface(watched, trained.domain.aabb, resolution)
+    least, most = float(min(pair[0] for pair in margins)), float(max(pair[1] for pair in margins))
+    if not len(triangles.faces) or least > 0:  # all of the box inside is a box, and no surface of the field
+        sign = -1.0 if isinstance(trained.field, SurfaceField) else 1.0
+        low, high = sorted((used + sign * least, used + sign * most))
+        raise TrainingError(
+            f"no surface at level {used:g}: the field's values go from {low:.3g} to {high:.3g}. Set --level between "
+            f"them, or train longer"
+        )
     mesh = trimesh.Trimesh(triangles.vertices, triangles.faces, process=False)
     if isinstance(trained.field, RadianceField):
         colours = _colours(trained.field, mesh, trained.domain.aabb.lower.device)

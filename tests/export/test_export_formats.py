@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -102,8 +103,13 @@ def test_resolution_and_level_are_heeded():
 
 
 def test_a_level_that_nothing_reaches_is_said_with_what_to_do(tmp_path: Path):
-    with pytest.raises(TrainingError, match=r"no surface at level -9.*--level"):
-        MeshExporter(resolution=12, level=-9.0).write(trained(Ball()), tmp_path / "ball.ply")
+    for level in (-9.0, 9.0):  # with all of the box inside the mesh would be the box
+        with pytest.raises(
+            TrainingError, match=rf"level {level:g}: the field's values go from -\d\.\d+ to \d\.\d+\. Set"
+        ) as said:
+            MeshExporter(resolution=12, level=level).write(trained(Ball()), tmp_path / "ball.ply")
+        low, high = map(float, re.findall(r"-?\d\.\d+", str(said.value)))
+        assert -RADIUS <= low < -0.5 * RADIUS < RADIUS < high
     assert not list(tmp_path.iterdir())
 
 

@@ -268,7 +268,7 @@ def test_many_groups_are_said_to_take_long(make: MakeFit, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"balanced": 6, "patch": 4}, "needs more patches than the 6 that 4x4 pixels make of 12x8"),
+        ({"balanced": 6, "patch": 4}, "needs more than 6 patches; a picture of 12x8 pixels has 6 of 4x4"),
         ({"patch": 13}, "patch 13 is larger than the picture, 12x8"),
         ({"balanced": 1, "patch": 5, "representative": "group_sum"}, "5 does not divide 12x8"),
     ],

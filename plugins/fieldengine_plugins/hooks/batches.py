@@ -14,7 +14,7 @@ from fieldengine.api import Batch, Domain, RunContext, TrainingError
 Share = Annotated[float, Field(gt=0, le=1)]
 Growth = Literal["constant", "linear", "step", "cosine"]
 STAGES = 10
-MANY, SLOW = 1 << 20, 1 << 14  # rays or points that cannot all be rendered before a step, or take long
+MANY, SLOW = 1 << 17, 1 << 14  # rays or points that cannot all be rendered before a step, or take long
 
 
 def batch_count(n: int, fraction: float, growth: Growth, step: int, steps: int) -> int:
@@ -75,9 +75,9 @@ def mind_scoring_all(domain: Domain, n_items: int, candidates: int | None, name:
     """
     if candidates is not None or n_items <= SLOW or domain.picture(n_items) is not None:
         return
-    advice = "Set `candidates` to score a pool of them, such as four batches, drawn at random"
+    advice = "Set `candidates: 2048`, or so, to score as many random ones"
     if n_items > MANY:
-        raise ValueError(f"{name} would render all {n_items:,} items to score them. {advice}")
+        raise ValueError(f"{name} would render all {n_items:,} items to score them, which outlasts training. {advice}")
     context.tell(f"{name} renders all {n_items:,} items to score them, each time. {advice}")
 
 

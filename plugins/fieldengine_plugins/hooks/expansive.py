@@ -32,7 +32,7 @@ class Expansive:
     """
 
     fraction: Share = 0.2
-    """share of training.batch_size that a step takes"""
+    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
     growth: Growth = "constant"
     """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.5

@@ -38,7 +38,7 @@ class Int:
     """
 
     fraction: Share = 0.2
-    """share of training.batch_size that a step takes"""
+    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
     growth: Growth = "step"
     """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
     refresh: Literal["incremental", "dense"] = "incremental"

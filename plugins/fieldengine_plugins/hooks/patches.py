@@ -33,8 +33,8 @@ class PictureGroups(Groups):
         self.n_groups = down * across
         if options.balanced >= self.n_groups:
             raise ValueError(
-                f"balanced {options.balanced} needs more patches than the {self.n_groups} that {side}x{side} pixels "
-                f"make of {width}x{height}; lower balanced or patch"
+                f"balanced {options.balanced} needs more than {options.balanced} patches; a picture of "
+                f"{width}x{height} pixels has {self.n_groups} of {side}x{side}. Lower patch, or balanced"
             )
         self.tell_if_many(self.n_groups)
         if options.representative == "group_sum" and (height % side or width % side):
