@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,21 @@ plugins_app = typer.Typer(
 )
 app.add_typer(plugins_app, name="plugins")
 out_console, err_console = Console(), Console(stderr=True)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        out_console.print(version("fieldengine"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _whole_program(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
 
 
 class Device(StrEnum):

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -110,6 +111,11 @@ def test_help_names_every_command_and_the_first_thing_to_try(run: Run):
     for command in ("train", "eval", "render", "export", "plugins", "doctor", "schema"):
         assert re.search(rf"\b{command}\b", text)
     assert "fieldengine train scenes/image.yaml dataset.path=photo.png" in text
+
+
+def test_the_version_is_that_of_the_distribution(run: Run):
+    done = run("--version")
+    assert (done.code, done.out, done.err) == (0, metadata.version("fieldengine") + "\n", "")
 
 
 def test_without_arguments_the_help_is_shown(run: Run):
