@@ -49,15 +49,16 @@ def extract(trained: Trained, resolution: int, level: float | None = None) -> tr
     Raises ValueError for a field without an inside, TrainingError where no value of the field, or each, is inside.
     """
     inside, used = solid(trained.field, trained.domain.aabb, level)
-    margins: list[Tensor] = []  # the least and the largest of each part of the grid
+    extents: list[tuple[Tensor, Tensor]] = []  # the least and the largest of each part of the grid
 
     def watched(x: Tensor) -> Tensor:
         margin = inside(x)
-        margins.append(torch.stack(margin.nan_to_num(nan=-1.0).aminmax()))
+        extents.append(margin.nan_to_num(nan=-1.0).aminmax())
         return margin
 
     triangles = isosurface(watched, trained.domain.aabb, resolution)
-    least, most = float(min(pair[0] for pair in margins)), float(max(pair[1] for pair in margins))
+    lowest, highest = zip(*extents, strict=True)
+    least, most = float(min(lowest)), float(max(highest))
     if not len(triangles.faces) or least > 0:  # all of the box inside is a box, and no surface of the field
         sign = -1.0 if isinstance(trained.field, SurfaceField) else 1.0
         low, high = sorted((used + sign * least, used + sign * most))
