@@ -21,10 +21,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## train a small radiance field and make a video, pictures and a mesh of it (about a minute)
+demo: $(READY)  ## train a small radiance field and make a video, pictures and a mesh of it (about two minutes)
 	$(BIN)/python tools/demo.py
 
-test: $(READY)  ## run every test but the slow proofs (about 11 minutes)
+test: $(READY)  ## run every test but the slow proofs (about 10 minutes)
 	@echo "running the tests; real data is looked for in FIELDENGINE_DATA, and tests that need it are skipped without it"
 	$(BIN)/python -m pytest -m "not slow"
 
