@@ -144,6 +144,8 @@ def _load(text: str, origin: Origin) -> Node:
         mark = reason.problem_mark or reason.context_mark
         line = mark.line + 1 if mark is not None and origin.file else None
         problem = " ".join(str(reason.problem or reason.context).split())
+        if origin.override and "<stream end>" in problem:  # the shell's doing, mostly: it splits at spaces
+            problem += "; put the whole of KEY=VALUE into quotes"
         raise replace(origin, line=line).error(f"is not valid YAML: {problem}") from reason
     except (YAMLError, ValueError, RecursionError) as reason:
         raise origin.error(f"is not valid YAML: {' '.join(str(reason).split())}") from reason

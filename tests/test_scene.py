@@ -197,7 +197,8 @@ IN_AN_OVERRIDE: dict[str, tuple[str, str, str]] = {
     ),
     "no value": ("training.steps", "", "is not KEY=VALUE, such as training.steps=500"),
     "broken YAML": (
-        "training.hooks=[{type: a}", "", "is not valid YAML: expected ',' or ']', but got '<stream end>'",
+        "training.hooks=[{type: a}", "",
+        "is not valid YAML: expected ',' or ']', but got '<stream end>'; put the whole of KEY=VALUE into quotes",
     ),
 }  # fmt: skip
 
