@@ -18,8 +18,7 @@ from fieldengine.scene import read_scene
 from fieldengine.training.step import Fit, render_and_backpropagate, training_step
 from fieldengine.types import RunContext
 from fieldengine_plugins.hooks import balancing
-from fieldengine_plugins.hooks.balancing import changed
-from fieldengine_plugins.hooks.iga import Iga
+from fieldengine_plugins.hooks.balancing import balance
 from fieldengine_plugins.hooks.neighbours import heaviest_samples, look_of, z_order
 from fieldengine_plugins.hooks.patches import PictureGroups
 
@@ -209,20 +208,15 @@ def test_the_sgd_form_lifts_every_balanced_eigenvalue_to_the_largest():
     torch.manual_seed(0)
     a = torch.randn(12, 12)
     kernel = a @ a.T
-    groups = PictureGroups.__new__(PictureGroups)
-    groups.options = Iga(balanced=4, form="sgd")
-    vectors, change = groups.balance(kernel)
-    s = changed(torch.eye(12)[None], vectors, change)[0]
+    s = balance(kernel, 4, "sgd").times(torch.eye(12)[None])[0]
     lifted = torch.linalg.eigvals(s @ kernel).real.sort(descending=True).values
     largest = torch.linalg.eigvalsh(kernel)[-1]
     torch.testing.assert_close(lifted[:4], largest.expand(4), rtol=1e-3, atol=1e-3)
 
 
 def test_eigenvalues_of_rounding_are_left_alone():
-    groups = PictureGroups.__new__(PictureGroups)
-    groups.options = Iga(balanced=8)
     x = torch.randn(20, 3)
-    vectors, change = groups.balance(x @ x.T)  # of rank 3
+    vectors, change = balance(x @ x.T, 8, "adam")  # of rank 3
     assert vectors.shape == (20, 2)
     assert (change <= 0).all()
     assert (change >= -1).all()

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from fieldengine.api import Domain, RunContext
+from fieldengine.api import Batch, Domain, Rendered, RunContext
+from fieldengine_plugins.hooks.balancing import Balancing, Form
 from fieldengine_plugins.hooks.neighbours import SpaceGroups
-from fieldengine_plugins.hooks.patches import PictureGroups
+from fieldengine_plugins.hooks.patches import PictureGroups, Representative
+
+SIDE, SIDE_OF_POINTS, SIDE_OF_RAYS = 32, 8, 2
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,35 @@ class Iga:
     """e, the eigenvalues that become equal to the next one, or with form: sgd to the largest; 0 changes nothing"""
     patch: Annotated[int, Field(ge=1)] | None = None
     """pixels a side of a group; points in space and rays form groups of patch^2; null is 32, of points 8, of rays 2"""
-    representative: Literal["previous", "residual", "centre", "group_sum"] = "previous"
+    representative: Representative = "previous"
     """which pixel stands for its patch. previous: that with the largest residual in the step before, which is free;
     residual: in this step, one more forward pass; centre: the middle one; group_sum: all of them, their gradients
     summed, at as many times the cost and memory. Of rays the one with the largest residual, or the middle one; of
     points the middle one"""
-    form: Literal["adam", "sgd"] = "adam"
+    form: Form = "adam"
     """for which optimiser; the engine's is Adam"""
     refresh: Annotated[int, Field(ge=1)] = 1
     """steps for which a picture's K serves; other groups change with every step"""
 
     def build(self, *, field: nn.Module, domain: Domain, n_items: int, context: RunContext) -> Any:
+        if self.balanced == 0:
+            return Unchanged()
+        balancing = Balancing(field, context, self.balanced, self.form)
         if domain.picture(n_items) is not None:
-            return PictureGroups(self, field, domain, n_items, context)
-        return SpaceGroups(self, field, domain, context)
+            return PictureGroups(balancing, domain, self.patch or SIDE, self.representative, self.refresh)
+        if self.representative == "group_sum":
+            raise ValueError("group_sum is for patches of a picture; take previous, residual or centre")
+        side = SIDE if domain.task == "image" else SIDE_OF_POINTS  # of a picture that hides some of its pixels
+        of_points, of_rays = (self.patch or side) ** 2, (self.patch or SIDE_OF_RAYS) ** 2
+        return SpaceGroups(balancing, domain.aabb, of_points, of_rays, middle=self.representative == "centre")
+
+
+class Unchanged:
+    """Adjusts nothing."""
+
+    span: Literal["item"] = "item"
+
+    def prepare(self, step: int, field: nn.Module, batch: Batch) -> None: ...
+
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        return cotangent

@@ -4,64 +4,57 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, PluginError, RadianceField, Rays, Rendered, RunContext
+from fieldengine.api import Aabb, Batch, PluginError, RadianceField, Rays, Rendered
 from fieldengine.ops import argmax_by_ray
-from fieldengine_plugins.hooks.balancing import Groups, changed
-from fieldengine_plugins.hooks.patches import SIDE
+from fieldengine_plugins.hooks.balancing import Adjustment, Balancing
 
-if TYPE_CHECKING:
-    from fieldengine_plugins.hooks.iga import Iga
-
-
-SIDE_OF_RAYS, SIDE_OF_POINTS = 2, 8
 ROUND = 8
 DIGITS = 10  # bits that are spread at once
 
 
-class SpaceGroups(Groups):
-    """Groups of points that are formed anew in every step."""
+class SpaceGroups:
+    """Groups that are formed anew in every step: of so many points, or of so many rays by what they meet.
 
-    def __init__(self, options: Iga, field: nn.Module, domain: Domain, context: RunContext):
-        super().__init__(options, field, context)
-        if options.representative == "group_sum":
-            raise ValueError("group_sum is for patches of a picture; take previous, residual or centre")
-        pixels = domain.task == "image"  # of a picture that hides some
-        self.aabb, self.side = domain.aabb, options.patch or (SIDE if pixels else SIDE_OF_POINTS)
+    Of a group of points the middle one stands for it; of rays the most wrong one, or the middle one.
+    """
+
+    span: Literal["tile"] = "tile"
+
+    def __init__(self, balancing: Balancing, aabb: Aabb, of_points: int, of_rays: int, *, middle: bool):
+        self.balancing, self.aabb, self.middle = balancing, aabb, middle
+        self.of_points, self.of_rays = of_points, of_rays
+        self._of_step: Adjustment | None = None
+        self._done = 0  # points of this step that came by already
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
-        if self.options.balanced == 0:
-            return None
         if isinstance(batch.items, Rays):  # what they meet is known once they are rendered
             return None
-        whole, rest = self._groups(batch.items.positions, self.side**2)
-        self.n_groups = len(whole)
-        if self.options.balanced >= self.n_groups:
+        whole, rest = self._groups(batch.items.positions, self.of_points)
+        if self.balancing.balanced >= len(whole):
             raise PluginError(
-                f"balanced {self.options.balanced} needs more groups than the {self.n_groups} of {self.side**2} that a "
-                f"step's items make; lower balanced or patch, or raise training.batch_size"
+                f"balanced {self.balancing.balanced} needs more groups than the {len(whole)} of {self.of_points} that "
+                f"a step's items make; lower balanced or patch, or raise training.batch_size"
             )
-        self.tell_if_many(self.n_groups)
-        kernel = self.kernel(self.field.values, batch.items.positions[whole[:, whole.shape[1] // 2]])
-        self.vectors, self.change = self.balance(kernel)
-        self.n_whole, self._done = whole.numel(), 0
+        self.balancing.tell_if_many(len(whole))
+        chosen = whole[:, whole.shape[1] // 2]
+        kernel = self.balancing.kernel(self.balancing.field.values, batch.items.positions[chosen])
+        self._of_step, self._done = self.balancing.adjustment(kernel), 0
         return [*whole.t().unbind(0), *([rest] if len(rest) else [])]
 
     def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
-        if self.options.balanced == 0:
-            return cotangent
         if isinstance(batch.items, Rays):
             return self._adjust_rays(cotangent, batch, batch.items, rendered)
-        assert self.vectors is not None
-        assert self.change is not None
-        count = max(0, min(len(cotangent), self.n_whole - self._done))
+        assert self._of_step is not None
+        n_groups = len(self._of_step.vectors)
+        count = max(0, min(len(cotangent), n_groups * self.of_points - self._done))
         self._done += len(cotangent)
-        g = cotangent[:count].view(-1, self.n_groups, cotangent.shape[1])
-        return torch.cat([changed(g, self.vectors, self.change).flatten(0, 1), cotangent[count:]])
+        g = cotangent[:count].view(-1, n_groups, cotangent.shape[1])
+        return torch.cat([self._of_step.times(g).flatten(0, 1), cotangent[count:]])
 
     def _adjust_rays(self, cotangent: Tensor, batch: Batch, rays: Rays, rendered: Rendered) -> Tensor:
         if rendered.samples is None or rendered.weights is None:
@@ -70,17 +63,16 @@ class SpaceGroups(Groups):
         seen = torch.nonzero(heaviest >= 0).squeeze(1)
         samples = heaviest[seen]
         points = rendered.samples.midpoints(rays)[samples].detach()
-        size = (self.options.patch or SIDE_OF_RAYS) ** 2
-        whole = self._groups(points, size)[0]
-        if len(whole) <= self.options.balanced:  # as early on, when a step affords few rays
-            self.context.tell(
-                f"iga: tiles with too few rays for {self.options.balanced + 1} groups of {size} are left as they are. "
+        whole, balanced = self._groups(points, self.of_rays)[0], self.balancing.balanced
+        if len(whole) <= balanced:  # as early on, when a step affords few rays
+            self.balancing.context.tell(
+                f"iga: tiles with too few rays for {balanced + 1} groups of {self.of_rays} are left as they are. "
                 f"Lower patch or balanced, or raise training.batch_size or the sampler's samples, if it goes on so"
             )
             return cotangent
-        self.tell_if_many(len(whole))
+        self.balancing.tell_if_many(len(whole))
         g = cotangent[seen[whole]]  # (n, p, c)
-        if self.options.representative == "centre":
+        if self.middle:
             chosen = whole[:, whole.shape[1] // 2]
         else:
             wrong = (rendered.values.detach().float() - batch.targets).abs().sum(dim=-1)
@@ -89,10 +81,9 @@ class SpaceGroups(Groups):
         places = torch.cat([points[chosen], rays.viewdirs[seen[chosen]], lengths[:, None]], dim=1)
         # rounded up: matrix products of a size that is new take 50 ms to prepare, and each step has another number
         filled = torch.cat([places, places[:1].expand(-len(places) % ROUND, -1)])
-        kernel = self.kernel(look_of(self.field), filled)[: len(places), : len(places)]
-        balanced = self.balance(kernel)
+        kernel = self.balancing.kernel(look_of(self.balancing.field), filled)[: len(places), : len(places)]
         out = cotangent.clone()
-        out[seen[whole]] = changed(g.transpose(0, 1), *balanced).transpose(0, 1)
+        out[seen[whole]] = self.balancing.adjustment(kernel).times(g.transpose(0, 1)).transpose(0, 1)
         return out
 
     def _groups(self, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -3,47 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, Points, Rendered, RunContext
-from fieldengine_plugins.hooks.balancing import Groups, changed
+from fieldengine.api import Batch, Domain, Points, Rendered
+from fieldengine_plugins.hooks.balancing import Adjustment, Balancing
 
-if TYPE_CHECKING:
-    from fieldengine_plugins.hooks.iga import Iga
-
-
-SIDE = 32
+Representative = Literal["previous", "residual", "centre", "group_sum"]
 
 
-class PictureGroups(Groups):
+class PictureGroups:
     """Patches of a picture, numbered row by row, and the places in them likewise."""
 
-    def __init__(self, options: Iga, field: nn.Module, domain: Domain, n_items: int, context: RunContext):
-        super().__init__(options, field, context)
-        self.side = options.patch or SIDE
+    span: Literal["tile"] = "tile"
+
+    def __init__(self, balancing: Balancing, domain: Domain, side: int, representative: Representative, refresh: int):
         assert domain.sensor is not None
-        self.sensor = domain.sensor
-        height, width, side = self.sensor.height, self.sensor.width, self.side
+        self.balancing, self.sensor, self.side = balancing, domain.sensor, side
+        self.representative, self.refresh = representative, refresh
+        height, width, balanced = self.sensor.height, self.sensor.width, balancing.balanced
         if side > max(height, width):
             raise ValueError(f"patch {side} is larger than the picture, {width}x{height}")
         down, across = -(-height // side), -(-width // side)
         self.n_groups = down * across
-        if options.balanced >= self.n_groups:
+        if balanced >= self.n_groups:
             raise ValueError(
-                f"balanced {options.balanced} needs more than {options.balanced} patches; a picture of "
+                f"balanced {balanced} needs more than {balanced} patches; a picture of "
                 f"{width}x{height} pixels has {self.n_groups} of {side}x{side}. Lower patch, or balanced"
             )
-        self.tell_if_many(self.n_groups)
-        if options.representative == "group_sum" and (height % side or width % side):
+        balancing.tell_if_many(self.n_groups)
+        if representative == "group_sum" and (height % side or width % side):
             raise ValueError(f"group_sum needs whole patches; {side} does not divide {width}x{height}")
         self.down, self.across, self.device = down, across, domain.aabb.lower.device
         rows, columns = (middles(length, side, self.device) for length in (height, width))
         self.centres = (rows[:, None] * width + columns).flatten()
         self.worst = self.centres  # the pixel of each patch that was most wrong; of patches not seen yet the middle
         self.next_refresh = 0
+        self.adjustment: Adjustment | None = None
         self._seen: Tensor | None = None
         self._order, self._off = torch.empty(0, dtype=torch.int64), torch.empty(0)
         self._blocks: Sequence[Tensor] = []
@@ -51,34 +49,30 @@ class PictureGroups(Groups):
         self._done = 0
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
-        if self.options.balanced == 0:
-            return None
         if self._seen is None or not torch.equal(self._seen, batch.indices):
             self._cut(batch.indices)
         if step >= self.next_refresh:
-            self.vectors, self.change = self.balance(self._kernel_of(batch), self.vectors)
-            self.next_refresh = step + self.options.refresh
+            start = None if self.adjustment is None else self.adjustment.vectors
+            self.adjustment = self.balancing.adjustment(self._kernel_of(batch), start)
+            self.next_refresh = step + self.refresh
         self._done = 0
         return self._blocks
 
     def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
-        if self.options.balanced == 0:
-            return cotangent
-        assert self.vectors is not None
-        assert self.change is not None
+        assert self.adjustment is not None
         first, self._done = self._done, self._done + len(cotangent)
-        if self.options.representative == "previous":
+        if self.representative == "previous":
             wrong = rendered.values.detach().float() - batch.targets
             torch.sum(wrong.abs_(), dim=-1, out=self._off[first : self._done])
             if self._done == len(self._off):
                 self.worst = self._most_wrong()
         if self._rows is None:
             g = cotangent.view(-1, self.n_groups, cotangent.shape[1])
-            return changed(g, self.vectors, self.change).flatten(0, 1)
+            return self.adjustment.times(g).flatten(0, 1)
         rows = self._rows[first : self._done]
         rows = rows - torch.div(rows[0], self.n_groups, rounding_mode="floor") * self.n_groups
         g = self._placed(cotangent, rows, 0.0)  # a group that lacks this place takes part with zero
-        return changed(g, self.vectors, self.change).flatten(0, 1)[rows]
+        return self.adjustment.times(g).flatten(0, 1)[rows]
 
     def _cut(self, indices: Tensor) -> None:
         """Blocks of rows: those at one place of all groups together, in the order of groups."""
@@ -110,18 +104,18 @@ class PictureGroups(Groups):
         return placed.view(blocks, self.n_groups, *values.shape[1:])
 
     def _kernel_of(self, batch: Batch) -> Tensor:
-        if self.options.representative == "group_sum":
+        pixels, per_group = self.representatives(batch), 1
+        if self.representative == "group_sum":
             row, column = (torch.arange(n, device=self.device) for n in (self.sensor.height, self.sensor.width))
-            pixels = (row[:, None] * self.sensor.width + column).view(self.down, self.side, self.across, self.side)
-            pixels = pixels.transpose(1, 2).flatten()
-            return self.kernel(self.field.values, self._positions(pixels), per_group=self.side**2)
-        return self.kernel(self.field.values, self._positions(self.representatives(batch)))
+            every = (row[:, None] * self.sensor.width + column).view(self.down, self.side, self.across, self.side)
+            pixels, per_group = every.transpose(1, 2).flatten(), self.side**2
+        return self.balancing.kernel(self.balancing.field.values, self._positions(pixels), per_group)
 
     def representatives(self, batch: Batch) -> Tensor:
         """A pixel of each patch, (n,), for a step with this batch, which is the one that was cut last."""
-        if self.options.representative == "centre":
+        if self.representative == "centre":
             return self.centres
-        if self.options.representative == "residual":
+        if self.representative == "residual":
             self._look(batch)
         return self.worst
 
@@ -144,7 +138,7 @@ class PictureGroups(Groups):
     @torch.no_grad()
     def _look(self, batch: Batch) -> None:
         """Residuals of this step's pixels before it is done."""
-        values = self.field.values
+        values = self.balancing.field.values
         for rows, off in zip(self._order.split(4096), self._off.split(4096), strict=True):
             tile = batch[rows]
             torch.sum((values(self._positions(tile.indices)) - tile.targets).abs(), dim=-1, out=off)
@@ -152,12 +146,12 @@ class PictureGroups(Groups):
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"worst": self.worst, "next_refresh": self.next_refresh}
-        return state if self.vectors is None else {**state, "vectors": self.vectors, "change": self.change}
+        return state if self.adjustment is None else {**state, **self.adjustment._asdict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.worst, self.next_refresh = state["worst"].to(self.device), int(state["next_refresh"])
         if "vectors" in state:
-            self.vectors, self.change = state["vectors"].to(self.device), state["change"].to(self.device)
+            self.adjustment = Adjustment(state["vectors"].to(self.device), state["change"].to(self.device))
 
 
 def middles(length: int, side: int, device: torch.device) -> Tensor:
