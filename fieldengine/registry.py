@@ -90,6 +90,7 @@ class Registry:
         disabled = os.environ.get("FIELDENGINE_DISABLE_PLUGINS", "")
         names = {part.strip().lower() for part in disabled.split(",") if part.strip()}
         self._plugins: dict[str, dict[str, list[Plugin]]] = {kind: {} for kind in KINDS}
+        self._left_out: list[Plugin] = []
         seen: set[str] = set()
         for distribution in distributions():
             owner = distribution.metadata["Name"] or "unknown"
@@ -97,13 +98,13 @@ class Registry:
                 continue
             seen.add(owner.lower())
             third_party = owner.lower() != OWN_DISTRIBUTION
-            if third_party and (names & {"1", "true", "all", owner.lower()}):
-                continue
+            left_out = third_party and names & {"1", "true", "all", owner.lower()}
             for entry_point in distribution.entry_points:
                 prefix, _, kind = entry_point.group.partition(".")
                 if prefix == "fieldengine" and kind in KINDS:
                     plugin = Plugin(kind, entry_point.name, owner, distribution.version, entry_point)
-                    self._plugins[kind].setdefault(entry_point.name, []).append(plugin)
+                    found = self._left_out if left_out else self._plugins[kind].setdefault(plugin.name, [])
+                    found.append(plugin)
 
     def __iter__(self) -> Iterator[Plugin]:
         for kind in KINDS:
@@ -130,7 +131,11 @@ class Registry:
         if not candidates:
             installed = self.names(kind)
             listing = ", ".join(installed) or "none"
-            raise PluginError(f'no {singular} "{name}". Installed: {listing}.{did_you_mean(short, installed)}')
+            reason = f'no {singular} "{name}". Installed: {listing}.{did_you_mean(short, installed)}'
+            for plugin in self._left_out:
+                if (plugin.kind, plugin.name) == (kind, short):
+                    reason += f" {plugin.distribution} has it, but is left out by FIELDENGINE_DISABLE_PLUGINS."
+            raise PluginError(reason)
         if len(candidates) > 1:
             owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in candidates)
             choice = f"{candidates[0].distribution}:{short}"

@@ -430,4 +430,7 @@ def test_third_parties_are_switched_off_by_name_or_all_at_once(value: str, left:
 def test_a_plugin_that_is_switched_off_is_not_there(install: Install, tiny: Path, monkeypatch):
     install("first", {"encodings": {"gain": "Gain"}}, GOOD)
     monkeypatch.setenv("FIELDENGINE_DISABLE_PLUGINS", "1")
-    assert 'no encoding "gain". Installed: ' in refusal(tiny, "field.encoding=gain")
+    said = refusal(tiny, "field.encoding=gain")
+    assert 'no encoding "gain". Installed: ' in said
+    assert said.endswith("first has it, but is left out by FIELDENGINE_DISABLE_PLUGINS.")
+    assert "left out" not in refusal(tiny, "field.encoding=loss")
