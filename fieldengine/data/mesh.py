@@ -172,7 +172,8 @@ def _promised_faces(path: Path, kind: str) -> int:
 def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
     """Triangles turned so that winding numbers are positive inside, and notes on what was found.
 
-    A closed, consistent mesh is at most turned inside out. Otherwise patches are made consistent across their edges
+    A closed, consistent mesh is at most turned inside out, and of several bodies those that point inward and are no
+    cavity of another. Otherwise patches are made consistent across their edges
     and each one is turned so that the volume under it is positive: the best that can be said where the file does not
     say it.
     """
@@ -191,6 +192,10 @@ def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
         if _volume(vertices, faces) < 0:
             notes.append("the faces point inward; they were turned outward")
             faces = faces[:, ::-1]
+        if not n_open and not n_crowded:
+            faces, n_turned = _turn_bodies(vertices, faces, mesh)
+            if n_turned:
+                notes.append(f"closed parts that point inward but lie in no other were turned outward: {n_turned}")
         return np.ascontiguousarray(faces), notes
     faces, patch = (np.asarray(part) for part in igl.bfs_orient(faces))
     faces = faces.copy()
@@ -203,6 +208,21 @@ def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
         f"the faces are wound inconsistently; {int(patch.max()) + 1} patches were each turned outward, which is a guess"
     )
     return np.ascontiguousarray(faces, dtype=np.int64), notes
+
+
+def _turn_bodies(vertices: Floats, faces: Faces, mesh: trimesh.Trimesh) -> tuple[Faces, int]:
+    """Closed bodies that point inward turned outward where no outward one surrounds them, and how many they are."""
+    body = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(faces))
+    corners = vertices[faces] - vertices[faces].reshape(-1, 3).mean(0)
+    volumes = np.bincount(body, np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])))
+    inward = np.flatnonzero(volumes < 0)
+    if not len(inward):
+        return faces, 0
+    outward = MeshShape(vertices, np.ascontiguousarray(faces[volumes[body] >= 0]))
+    first = np.unique(body, return_index=True)[1]  # a face of each body
+    surrounded = outward.inside(torch.from_numpy(vertices[faces[first[inward], 0]])).numpy()
+    turned = np.isin(body, inward[~surrounded])
+    return np.where(turned[:, None], faces[:, ::-1], faces), int((~surrounded).sum())
 
 
 def _volume(vertices: Floats, faces: Faces) -> float:

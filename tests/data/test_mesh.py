@@ -168,6 +168,18 @@ def test_a_mesh_that_is_inside_out_is_turned_outward_and_said_so(save, build: Bu
     assert ((normals * outward).sum(1) > 0.9).all()
 
 
+def test_of_several_bodies_those_that_point_inward_are_turned_and_cavities_are_not(save, build: Build):
+    vertices, faces = sphere(2)
+    small, n = CENTRE.numpy() + 0.5 * (vertices - CENTRE.numpy()), len(vertices)
+    at = np.vstack([vertices, small, small + [10.0, 0.0, 0.0]])  # a ball, a cavity in it, and another ball
+    whole = np.vstack([faces, faces[:, ::-1] + n, faces[:, ::-1] + 2 * n])
+    for found in (whole, whole[:, ::-1]):  # all of it inside out is the same solid
+        dataset = build(save(at, found))
+        assert dataset.notes()[-1].endswith("closed parts that point inward but lie in no other were turned outward: 1")
+        centres = torch.tensor([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0], [10.0, 0.0, 0.0], [5.0, 0.0, 0.0]]) + CENTRE
+        assert dataset.shape.inside(centres).tolist() == [False, True, True, False]
+
+
 def test_an_open_mesh_is_fitted_with_a_warning_that_counts_its_edges(save, build: Build):
     vertices, faces = sphere()
     faces = np.delete(faces, [10, 11, 200], axis=0)
