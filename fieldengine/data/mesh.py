@@ -173,9 +173,8 @@ def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
     """Triangles turned so that winding numbers are positive inside, and notes on what was found.
 
     A closed, consistent mesh is at most turned inside out, and of several bodies those that point inward and are no
-    cavity of another. Otherwise patches are made consistent across their edges
-    and each one is turned so that the volume under it is positive: the best that can be said where the file does not
-    say it.
+    cavity of another. Otherwise patches are made consistent across their edges and each one is turned so that the
+    volume under it is positive: the best that can be said where the file does not say it.
     """
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     notes = []
@@ -189,7 +188,7 @@ def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
         found = " and ".join(part for part in parts if part)
         notes.append(f"the mesh is not closed ({found}); inside is where the generalised winding number exceeds 1/2")
     if mesh.is_winding_consistent:
-        if _volume(vertices, faces) < 0:
+        if _volumes(vertices, faces).sum() < 0:
             notes.append("the faces point inward; they were turned outward")
             faces = faces[:, ::-1]
         if not n_open and not n_crowded:
@@ -202,7 +201,7 @@ def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
     patch = patch.reshape(-1)
     for number in range(int(patch.max()) + 1):
         mine = patch == number
-        if _volume(vertices, faces[mine]) < 0:
+        if _volumes(vertices, faces[mine]).sum() < 0:
             faces[mine] = faces[mine][:, ::-1]
     notes.append(
         f"the faces are wound inconsistently; {int(patch.max()) + 1} patches were each turned outward, which is a guess"
@@ -213,8 +212,7 @@ def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
 def _turn_bodies(vertices: Floats, faces: Faces, mesh: trimesh.Trimesh) -> tuple[Faces, int]:
     """Closed bodies that point inward turned outward where no outward one surrounds them, and how many they are."""
     body = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(faces))
-    corners = vertices[faces] - vertices[faces].reshape(-1, 3).mean(0)
-    volumes = np.bincount(body, np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])))
+    volumes = np.bincount(body, _volumes(vertices, faces))
     inward = np.flatnonzero(volumes < 0)
     if not len(inward):
         return faces, 0
@@ -225,10 +223,10 @@ def _turn_bodies(vertices: Floats, faces: Faces, mesh: trimesh.Trimesh) -> tuple
     return np.where(turned[:, None], faces[:, ::-1], faces), int((~surrounded).sum())
 
 
-def _volume(vertices: Floats, faces: Faces) -> float:
-    """Signed volume between triangles and their centre, positive where they are wound outward."""
+def _volumes(vertices: Floats, faces: Faces) -> Floats:
+    """Signed volume between each triangle and the centre of all (f,); of a body the sum is positive if wound outward."""
     corners = vertices[faces] - vertices[faces].reshape(-1, 3).mean(0)
-    return float(np.einsum("ij,ij->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2]))) / 6.0
+    return np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6.0
 
 
 def _portrait(centre: Floats, edge: float, size: int = 400) -> Camera:
