@@ -224,7 +224,7 @@ def _turn_bodies(vertices: Floats, faces: Faces, mesh: trimesh.Trimesh) -> tuple
 
 
 def _volumes(vertices: Floats, faces: Faces) -> Floats:
-    """Signed volume between each triangle and the centre of all (f,); of a body the sum is positive if wound outward."""
+    """Signed volume between each triangle and the centre of all, (f,); the sum is positive where they face outward."""
     corners = vertices[faces] - vertices[faces].reshape(-1, 3).mean(0)
     return np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6.0
 
