@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fieldengine.fitting import train as train
-    from fieldengine.run import Run as Run
-    from fieldengine.run import load as load
+    from fieldengine.runs.run import Run as Run
+    from fieldengine.runs.run import load as load
+    from fieldengine.runs.train import train as train
 
 __all__ = ["Run", "load", "train"]
 
@@ -20,11 +20,11 @@ __all__ = ["Run", "load", "train"]
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; the command line's help and error messages do not wait for it
     if name == "train":
-        from fieldengine.fitting import train
+        from fieldengine.runs.train import train
 
         return train
     if name in ("Run", "load"):
-        from fieldengine import run
+        from fieldengine.runs import run
 
         return getattr(run, name)
     raise AttributeError(f"module 'fieldengine' has no attribute {name!r}")

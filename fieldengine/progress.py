@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 
 class TrainingBar:
@@ -64,7 +64,7 @@ class TrainingBar:
 
 
 @contextmanager
-def counting(console: Console, what: str, quiet: bool = False) -> Iterator[Told]:
+def counting(console: Console, what: str, quiet: bool = False) -> Iterator[OnProgress]:
     """Progress of a task with countable parts, such as the frames of a video."""
     if quiet or not console.is_terminal:
         yield lambda done, of: None

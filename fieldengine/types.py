@@ -7,7 +7,9 @@ the ray.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, Self
 
@@ -39,6 +41,11 @@ class Aabb:
     @property
     def centre(self) -> Tensor:
         return 0.5 * (self.lower + self.upper)
+
+    @property
+    def half_edge(self) -> float:
+        """Half the longest edge: the length that counts as one where a signed distance is trained."""
+        return 0.5 * float(self.size.max())
 
     @property
     def diagonal(self) -> float:
@@ -88,10 +95,16 @@ class Points(Rows):
 
 @dataclass(frozen=True)
 class Rays(Rows):
-    """Half-lines: `origins` (n, 3), `viewdirs` (n, 3), unit."""
+    """Half-lines.
+
+    Attributes:
+        origins, viewdirs: (n, 3), directions unit; (n, 2) in the plane.
+        camera_indices: (n,) int64, which training image each comes from; None where they come from none of them.
+    """
 
     origins: Tensor
     viewdirs: Tensor
+    camera_indices: Tensor | None = None
 
 
 Items = Points | Rays
@@ -122,12 +135,14 @@ class Samples:
         t_starts, t_ends: (m,) distances along the ray.
         ray_indices: (m,) int64, the ray each interval belongs to, never descending.
         n_rays: how many rays there are, those without samples included.
+        stages: what a sampler found on the way to these, coarse first: intervals and their weights.
     """
 
     t_starts: Tensor
     t_ends: Tensor
     ray_indices: Tensor
     n_rays: int
+    stages: tuple[Stage, ...] = ()
 
     def __len__(self) -> int:
         return len(self.t_starts)
@@ -136,6 +151,14 @@ class Samples:
         """The middle of each interval in space, (m, 3)."""
         t = 0.5 * (self.t_starts + self.t_ends)
         return rays.origins[self.ray_indices] + t[:, None] * rays.viewdirs[self.ray_indices]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Intervals of an earlier stage and their share in their rays' colour, `weights` (m,), which may carry gradient."""
+
+    samples: Samples
+    weights: Tensor
 
 
 @dataclass(frozen=True)
@@ -148,6 +171,7 @@ class Rendered:
         depth: (n,) expected distance along the ray, 0 where nothing was hit; or None.
         samples: the intervals that were integrated, or None.
         weights: (m,) share of each interval in its ray's colour, or None.
+        losses: name -> (n,), added to each item's loss; their factors are keys of whoever makes them.
     """
 
     values: Tensor
@@ -155,6 +179,7 @@ class Rendered:
     depth: Tensor | None = None
     samples: Samples | None = None
     weights: Tensor | None = None
+    losses: Mapping[str, Tensor] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,13 +187,13 @@ class RunContext:
     """What every part of a run may know: where it computes, and the one source of randomness.
 
     Attributes:
-        tell: says a sentence to the person who trains, and to the log: each once, however often it is told.
+        warn_once: says a sentence to the person who trains, and to the log; the same sentence once.
     """
 
     device: torch.device
     generator: torch.Generator
     seed: int
-    tell: Callable[[str], None] = lambda _: None
+    warn_once: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)
@@ -186,38 +211,39 @@ class AdamSettings:
     sparse: bool = False
 
 
-class Sensor(Protocol):
-    """A picture plane: `height` x `width` pixels, each of which is a point or a ray."""
+class PixelGrid(Protocol):
+    """Pixels in rows: those of a camera, each a ray, or those of a signal of 1 to 4 dimensions, each a point."""
 
     @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    def items(self, pixels: Tensor) -> Items:
-        """Flat pixel numbers (n,), row by row -> the n points or rays behind them."""
+    def shape(self) -> tuple[int, ...]:
+        """How many there are along each axis; (height, width) of an image."""
         ...
 
-    def resized(self, height: int, width: int) -> Sensor:
-        """The same picture plane cut into other pixels."""
+    def items(self, pixels: Tensor) -> Items:
+        """Flat pixel numbers (n,), the last axis fastest -> the n points or rays behind them."""
+        ...
+
+    def resized(self, *shape: int) -> PixelGrid:
+        """The same view or signal cut into other pixels."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What `fieldengine.rendering.sensors.restore` needs to make it again, as plain JSON."""
+        """What `fieldengine.cameras.restore.restore` needs to make it again, as plain JSON."""
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """One picture to compare with.
+    """An image, or a signal of another dimension, to compare with.
 
     Attributes:
-        target: (height * width, c) in [0, 1].
+        target: (pixels, c); images lie in [0, 1].
         background: (c,) colour behind it, or None.
-        hidden: (height * width,) bool, pixels that training does not see; None where it may see all.
+        hidden: (pixels,) bool, pixels that training does not see; None where it may see all.
     """
 
     name: str
-    sensor: Sensor
+    grid: PixelGrid
     target: Tensor
     background: Tensor | None
     hidden: Tensor | None = None
@@ -228,26 +254,33 @@ class Domain:
     """What is known about the data once it is read, and all that a trained field needs to remember of it.
 
     Attributes:
-        task: `image`, `sdf` or `views`; goes into the summary.
+        task: what is fitted, in a word for summaries and messages, such as `image`; decides nothing.
         aabb: where the field lives, in the data set's own coordinates.
-        out_dim: channels c of a target.
-        sensor: the picture plane that `render` uses when nothing else is asked; None where there is none.
+        out_dim: channels c of a value.
+        grid: the pixels that `render` shows when nothing else is asked; None where there are none.
         centre, radius, up: the circle a turntable camera runs on (3-D only); `elevation` in radians above its plane.
-        background: (c,) colour behind everything in a rendered picture, or None.
+        background: (c,) colour behind everything in a rendered image, or None.
+        n_cameras: training images that have a camera; `Rays.camera_indices` counts them.
     """
 
     task: str
     aabb: Aabb
     out_dim: int
-    sensor: Sensor | None = None
+    grid: PixelGrid | None = None
     centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
     radius: float = 1.0
     elevation: float = 0.5
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
     background: tuple[float, ...] | None = None
+    n_cameras: int = 0
 
-    def picture(self, n_items: int) -> tuple[int, int] | None:
-        """(height, width) where the data's `n_items` are the pixels of one picture, row by row; else None."""
-        if self.task != "image" or self.sensor is None or self.sensor.height * self.sensor.width != n_items:
+    @property
+    def is_image(self) -> bool:
+        """Whether a signal over the plane is fitted, some of its pixels perhaps hidden."""
+        return self.aabb.dim == 2 and self.grid is not None and len(self.grid.shape) == 2
+
+    def image_shape(self, n_items: int) -> tuple[int, int] | None:
+        """(height, width) where the data's `n_items` are the pixels of one image, row by row; else None."""
+        if not self.is_image or self.grid is None or math.prod(self.grid.shape) != n_items:
             return None
-        return self.sensor.height, self.sensor.width
+        return self.grid.shape[0], self.grid.shape[1]

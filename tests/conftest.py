@@ -14,9 +14,9 @@ import pytest
 import torch
 import trimesh
 
-from fieldengine import fitting
-from fieldengine.rendering.picture import Picture
-from fieldengine.training import metrics
+from fieldengine.metrics import surface as metrics
+from fieldengine.renderers.image import RenderedImage
+from fieldengine.runs import train as fitting
 from fieldengine.types import RunContext
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,16 +42,16 @@ def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coarse scores of surfaces and no portrait of a finished run, for tests that look at neither."""
     for name, value in (("CHAMFER_RESOLUTION", 8), ("SURFACE_POINTS", 200), ("IOU_POINTS", 200)):
         monkeypatch.setattr(metrics, name, value)
-    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
+    monkeypatch.setattr(fitting, "render_image", lambda *arguments: RenderedImage(torch.zeros(2, 2, 3)))
 
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """A small smooth colour picture, 24 wide and 16 high."""
+    """A small smooth colour image, 24 wide and 16 high."""
     y, x = np.mgrid[0:16, 0:24]
-    picture = np.stack([x / 23, y / 15, 0.5 + 0.5 * np.sin(x / 3)], axis=-1)
+    image = np.stack([x / 23, y / 15, 0.5 + 0.5 * np.sin(x / 3)], axis=-1)
     path = tmp_path / "photo.png"
-    iio.imwrite(path, (picture * 255).round().astype(np.uint8))
+    iio.imwrite(path, (image * 255).round().astype(np.uint8))
     return path
 
 

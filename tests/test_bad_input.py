@@ -22,10 +22,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import fieldengine
-from fieldengine.build import build_dataset
+from fieldengine.cameras.paths import from_file
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import DataError, FieldEngineError, RunError, SceneError
-from fieldengine.rendering.paths import from_file
-from fieldengine.scene import read_scene
+from fieldengine.runs.build import build_dataset
 from fieldengine.types import RunContext
 
 SCENE = """\
@@ -135,11 +135,11 @@ def test_a_wrong_scene_makes_no_run(text: str, parts: tuple[str, ...], scene: Ca
 
 def test_a_renderer_that_does_not_suit_the_data_is_refused_before_training(scene, photo: Path, tmp_path: Path):
     path = scene(f"{SCENE}renderer: volume\n")
-    refused(lambda: fieldengine.train(path, out=tmp_path / "run"), "volume", "renderer")
+    refused(lambda: fieldengine.train(path, out=tmp_path / "run"), "renderer.sampler (occupancy)", "3-D")
     assert not (tmp_path / "run").exists()
 
 
-# ---------------------------------------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------------------------------------- images
 
 
 def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
@@ -152,26 +152,26 @@ def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def picture(shape: tuple[int, ...] = (16, 24, 3), kind: str = ".png") -> bytes:
+def image(shape: tuple[int, ...] = (16, 24, 3), kind: str = ".png") -> bytes:
     values = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     return iio.imwrite("<bytes>", values, extension=kind)
 
 
-def deep_picture() -> bytes:
+def deep_image() -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (16, 24 * 6)).astype(np.uint8)
     return png(24, 16, 16, b"".join(b"\0" + row.tobytes() for row in noise))
 
 
-PICTURES: dict[str, tuple[str, Callable[[], bytes], str]] = {
+IMAGES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "empty": ("a.png", lambda: b"", "is empty (0 bytes)"),
-    "half a PNG": ("a.png", lambda: picture()[:400], "cannot be read as an image"),
-    "the head of a PNG": ("a.png", lambda: picture()[:20], "cannot be read as an image"),
-    "half a PNG of 16 bits": ("a.png", lambda: deep_picture()[:400], "cannot be read as an image"),
-    "half a JPEG": ("a.jpg", lambda: picture(kind=".jpg")[:400], "cannot be read as an image"),
+    "half a PNG": ("a.png", lambda: image()[:400], "cannot be read as an image"),
+    "the head of a PNG": ("a.png", lambda: image()[:20], "cannot be read as an image"),
+    "half a PNG of 16 bits": ("a.png", lambda: deep_image()[:400], "cannot be read as an image"),
+    "half a JPEG": ("a.jpg", lambda: image(kind=".jpg")[:400], "cannot be read as an image"),
     "text": ("a.png", lambda: b"not an image at all", "cannot be read as an image"),
     "text by its name": ("a.txt", lambda: b"not an image at all", "cannot be read as an image"),
-    "1x1": ("a.png", lambda: picture((1, 1, 3)), "is 1x1 pixels; a field needs at least 2x2"),
-    "one row": ("a.png", lambda: picture((1, 24, 3)), "is 24x1 pixels; a field needs at least 2x2"),
+    "1x1": ("a.png", lambda: image((1, 1, 3)), "is 1x1 pixels; a field needs at least 2x2"),
+    "one row": ("a.png", lambda: image((1, 24, 3)), "is 24x1 pixels; a field needs at least 2x2"),
     "a bomb": ("a.png", lambda: png(100_000, 100_000, 8, bytes(99)), "pixels"),
     "a smaller bomb": ("a.png", lambda: png(11_000, 11_000, 8, bytes(99)), "is too large to open safely"),
     "a bomb of 16 bits": ("a.png", lambda: png(30_000, 30_000, 16, bytes(99)), "pixels"),
@@ -180,9 +180,9 @@ PICTURES: dict[str, tuple[str, Callable[[], bytes], str]] = {
 
 # imageio leaves it to the garbage collector to close a file that none of its readers takes
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_that_cannot_be_used_is_refused_by_name(name: str, opened, tmp_path: Path):
-    file, content, message = PICTURES[name]
+@pytest.mark.parametrize("name", IMAGES)
+def test_a_image_that_cannot_be_used_is_refused_by_name(name: str, opened, tmp_path: Path):
+    file, content, message = IMAGES[name]
     (tmp_path / file).write_bytes(content())
     refused(lambda: opened(f"type: image, path: {file}"), tmp_path / file, message, kind=DataError)
     gc.collect()
@@ -196,7 +196,7 @@ def test_data_that_cannot_be_used_makes_no_run(dataset: str, scene: Callable[[st
     assert not (tmp_path / "deep" / "run").exists()
 
 
-def test_a_picture_that_is_missing_or_a_folder_is_refused_by_name(opened, tmp_path: Path, photo: Path):
+def test_a_image_that_is_missing_or_a_folder_is_refused_by_name(opened, tmp_path: Path, photo: Path):
     refused(lambda: opened("type: image, path: nope.png"), tmp_path / "nope.png", "no such file", kind=DataError)
     refused(lambda: opened("type: image, path: ."), "is a folder; name one image file", "photo.png", kind=DataError)
 
@@ -245,7 +245,7 @@ MESHES: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "a PLY without its last faces": (
         "a.ply", lambda: b"\n".join(sphere("ply", encoding="ascii").split(b"\n")[:-30]), "cut short"
     ),
-    "a picture by that name": ("a.stl", lambda: picture(), "cannot be read as a mesh"),
+    "an image by that name": ("a.stl", lambda: image(), "cannot be read as a mesh"),
     "text by that name": ("a.ply", lambda: b"hello there\n", "cannot be read as a mesh"),
     "another format": ("a.blend", lambda: b"BLENDER", '".blend" is not a mesh format that can be read'),
     "an archive": ("a.zip", lambda: b"PK", '".zip" is not a mesh format that can be read'),
@@ -281,19 +281,19 @@ def test_a_mesh_reads_no_other_file(opened, tmp_path: Path):
     refused(lambda: opened("type: mesh, path: a.gltf"), tmp_path / "a.gltf", kind=DataError)
 
 
-# ------------------------------------------------------------------------------------------------------ posed pictures
+# ------------------------------------------------------------------------------------------------------ posed images
 
 
 @pytest.fixture
 def posed(tmp_path: Path) -> Callable[..., Path]:
-    """A folder of three posed pictures whose JSON was changed; returns the JSON file."""
+    """A folder of three posed images whose JSON was changed; returns the JSON file."""
 
     def write(change: Change = lambda found: None) -> Path:
         (tmp_path / "posed" / "train").mkdir(parents=True)
         iio.imwrite(tmp_path / "outside.png", np.zeros((4, 4, 4), np.uint8))
         frames = []
         for i in range(3):
-            (tmp_path / "posed" / "train" / f"r_{i}.png").write_bytes(picture((6, 8, 4)))
+            (tmp_path / "posed" / "train" / f"r_{i}.png").write_bytes(image((6, 8, 4)))
             frames.append({"file_path": f"./train/r_{i}", "transform_matrix": [list(row) for row in POSE]})
         found = {"camera_angle_x": 0.7, "frames": frames}
         text = change(found)
@@ -317,7 +317,7 @@ def matrix(*rows: list[float]) -> Change:
 
 
 TRANSFORMS: dict[str, tuple[Change, str]] = {
-    "missing picture": (frame("file_path", "./train/r_9"), "names 3 pictures, of which 1 are missing: train/r_9.png"),
+    "missing image": (frame("file_path", "./train/r_9"), "names 3 images, of which 1 are missing: train/r_9.png"),
     "leaves the folder": (frame("file_path", "../outside"), 'frame 1 points outside the folder: "../outside"'),
     "leaves by the root": (frame("file_path", "/etc/passwd"), 'frame 1 points outside the folder: "/etc/passwd"'),
     "leaves further down": (frame("file_path", "train/../../outside"), "frame 1 points outside the folder"),
@@ -360,12 +360,10 @@ def test_a_link_that_leaves_the_folder_is_not_followed(posed, opened, tmp_path: 
     refused(lambda: opened("type: blender, path: posed"), path, "frame 1 points outside the folder")
 
 
-def test_pictures_that_cannot_be_used_together_are_refused_by_name(posed, opened, tmp_path: Path):
+def test_an_image_that_is_cut_short_is_refused_by_name(posed, opened, tmp_path: Path):
     posed()
     file = tmp_path / "posed" / "train" / "r_2.png"
-    file.write_bytes(picture((4, 8, 4)))
-    refused(lambda: opened("type: blender, path: posed"), file, "is 8x4 pixels, but r_0.png is 8x6")
-    file.write_bytes(picture((6, 8, 4))[:50])
+    file.write_bytes(image((6, 8, 4))[:50])
     refused(lambda: opened("type: blender, path: posed"), file, "cannot be read as an image")
 
 
@@ -427,8 +425,8 @@ def test_an_empty_folder_is_taken_and_stays_when_the_data_is_wrong(trained: Path
 
 
 METRICS = {
-    "ms_ssim": "needs pictures of 176 pixels a side or more, found 24x16. Leave it out",
-    "lpips_alex": "needs pictures of 31 pixels a side or more, found 24x16. Leave it out",
+    "ms_ssim": "needs images of 176 pixels a side or more, found 24x16. Leave it out",
+    "lpips_alex": "needs images of 31 pixels a side or more, found 24x16. Leave it out",
     "lpips_vgg": "needs a network that is not here: install the torchvision that goes with torch ",
 }
 
@@ -447,7 +445,7 @@ def test_a_metric_that_cannot_be_computed_is_refused_before_training(
 
 
 def test_a_metric_that_does_not_exist_is_answered_with_the_nearest(trained: Path):
-    message = "expected one of psnr, psnr_unclipped, ssim, ssim_uniform, ms_ssim, lpips_alex, lpips_vgg, spectral_error"
+    message = 'evaluation.metrics.1.type: no metric "lpips". Installed: chamfer, iou, lpips_alex, lpips_vgg, ms_ssim'
     changes = {"evaluation.metrics": ["psnr", "lpips"]}
     refused(lambda: fieldengine.train(trained / "scene.yaml", changes), message, '"lpips_vgg"?', kind=SceneError)
 

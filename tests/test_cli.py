@@ -22,10 +22,10 @@ import torch
 import trimesh
 
 import fieldengine
-from fieldengine import cli
-from fieldengine.document import read
-from fieldengine.options import keys
-from fieldengine.registry import Registry
+from fieldengine.cli import app as cli
+from fieldengine.config.document import read
+from fieldengine.config.keys import keys
+from fieldengine.plugins.registry import Registry
 
 # section 3 of the design: what every summary has at least
 SUMMARY = {
@@ -74,7 +74,7 @@ def image_scene(scene: Callable[..., Path], photo: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of a short training of a picture; only read."""
+    """The run folder of a short training of an image; only read."""
     folder = tmp_path_factory.mktemp("finished")
     y, x = np.mgrid[0:16, 0:24]
     iio.imwrite(folder / "photo.png", np.stack([10 * x, 15 * y, x + y], axis=-1).astype(np.uint8))
@@ -308,7 +308,7 @@ def test_a_warning_about_the_data_is_printed_and_logged_whatever_the_file_is_cal
     scene: Callable[..., Path], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for name, few in (("IOU_POINTS", 500), ("SURFACE_POINTS", 50), ("CHAMFER_RESOLUTION", 8)):
-        monkeypatch.setattr(f"fieldengine.training.metrics.{name}", few)  # here only the warning counts
+        monkeypatch.setattr(f"fieldengine.metrics.surface.{name}", few)  # here only the warning counts
     odd = tmp_path / "balls [" / "x] [1] [red].ply"  # the path holds `[/x]`, which rich would take for markup
     odd.parent.mkdir()
     ball = trimesh.creation.icosphere(subdivisions=1)
@@ -416,9 +416,9 @@ def test_eval_takes_the_metrics_of_the_run_or_those_it_is_asked_for(image_scene:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("psrn", 'no metric "psrn". Metrics: psnr, psnr_unclipped, '),
-        ("psrn", 'spectral_error. Did you mean "psnr"?\n'),
-        ("ms_ssim", "ms_ssim needs pictures of 176 pixels a side or more, found 24x16. Leave it out\n"),
+        ("psrn", 'no metric "psrn". Installed: chamfer, iou, lpips_alex, lpips_vgg, ms_ssim, '),
+        ("psrn", 'ssim_uniform. Did you mean "psnr"?\n'),
+        ("ms_ssim", "ms_ssim needs images of 176 pixels a side or more, found 24x16. Leave it out\n"),
     ],
 )
 def test_eval_refuses_a_metric_that_it_cannot_compute(name: str, said: str, finished: Path, run: Run):
@@ -435,7 +435,7 @@ def test_eval_refuses_a_split_that_does_not_exist(split: str, finished: Path, ru
     assert f'"{split}"' in done.err
 
 
-def test_render_scales_the_picture_it_was_trained_on(finished: Path, run: Run, tmp_path: Path):
+def test_render_scales_the_image_it_was_trained_on(finished: Path, run: Run, tmp_path: Path):
     before = files(finished)
     done = run("render", finished, "--scale", "2", "--out", "big.png")
     assert (done.code, done.out) == (0, "big.png\n")
@@ -456,15 +456,15 @@ def test_render_without_a_name_writes_into_the_runs_images(image_scene: Path, ru
     ("options", "said"),
     [
         (["--size", "10"], '--size "10" is not WIDTHxHEIGHT, such as 640x480'),
-        (["--size", "0x5"], "a picture of 0x5 pixels is asked for"),
-        (["--size", "99999x99999"], "a picture of 99999x99999 pixels is asked for"),
+        (["--size", "0x5"], "an image of 0x5 pixels is asked for"),
+        (["--size", "99999x99999"], "an image of 99999x99999 pixels is asked for"),
         (["--scale", "100000"], "pixels is asked for"),
         (["--scale", "inf"], "--scale"),
         (["--scale", "nan"], "--scale"),
-        (["--path", "orbit"], "--path is for scenes seen by cameras; this field is a flat picture"),
-        (["--out", "picture.txt"], "picture.txt: a picture ends in .png, "),
-        (["--out", "picture"], "found no ending"),
-        (["--out", "."], "a picture ends in"),
+        (["--path", "orbit"], "--path is for scenes seen by cameras; this field is a flat image"),
+        (["--out", "image.txt"], "image.txt: an image ends in .png, "),
+        (["--out", "image"], "found no ending"),
+        (["--out", "."], "an image ends in"),
     ],
 )
 def test_a_rendering_that_cannot_be_made_is_refused_in_words(options: list[str], said: str, finished: Path, run: Run):
@@ -473,7 +473,7 @@ def test_a_rendering_that_cannot_be_made_is_refused_in_words(options: list[str],
     assert said in done.err
 
 
-def test_a_mesh_of_a_picture_is_refused_and_no_file_is_left(finished: Path, run: Run, tmp_path: Path):
+def test_a_mesh_of_a_image_is_refused_and_no_file_is_left(finished: Path, run: Run, tmp_path: Path):
     done = run("export", "mesh", finished, "--out", "mesh.ply")
     assert done.code == 2
     assert done.err.startswith("error: mesh.ply: cannot be written: ")
@@ -519,7 +519,7 @@ def test_a_bug_is_told_from_wrong_input_and_shows_its_place_only_when_asked(run:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by [nought]")
 
-    monkeypatch.setattr("fieldengine.run.load", broken)
+    monkeypatch.setattr("fieldengine.runs.run.load", broken)
     done = run("eval", finished)
     assert done.code == 1
     assert done.err == (

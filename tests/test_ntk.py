@@ -19,7 +19,7 @@ from fieldengine.fields.radiance import Radiance
 from fieldengine.ntk import outer, rows
 from fieldengine.ntk.gram import trainable
 from fieldengine.ops import RealFunction, cos, pointwise, sin
-from fieldengine.registry import Registry
+from fieldengine.plugins.registry import Registry
 from fieldengine.types import Aabb
 
 Values = Callable[[Tensor], Tensor]
@@ -88,7 +88,7 @@ def check(module: nn.Module, values: Values, x: Tensor, tolerance: float = 1e-9)
     before, state, random = as_it_is(module), copy.deepcopy(module.state_dict()), torch.get_rng_state()
     for k in (1, 3):
         expected = explicit(module, values, x, k)
-        found = ntk.gram(module, values, x, per_group=k, told=told.append if k == 1 else None)
+        found = ntk.gram(module, values, x, per_group=k, warn=told.append if k == 1 else None)
         assert not found.requires_grad
         assert (found - expected).norm() <= tolerance * expected.norm()
     j = jacobian(module, values, x)
@@ -374,7 +374,7 @@ def test_where_nothing_can_be_differentiated_twice_differences_stand_for_it_and_
     direction = ntk.vjp(exact, exact, x, g)
     before = [p.clone() for p in strange.parameters()]
     said: list[str] = []
-    found = ntk.jvp(strange, strange, x, direction, told=said.append, tile=20)
+    found = ntk.jvp(strange, strange, x, direction, warn=said.append, tile=20)
     wanted = ntk.jvp(exact, exact, x, direction)
     assert (found - wanted).norm() < 5e-3 * wanted.norm()
     assert all(torch.equal(p, q) for p, q in zip(strange.parameters(), before, strict=True))

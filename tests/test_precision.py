@@ -53,7 +53,7 @@ def test_a_field_is_scored_in_float32_however_it_was_trained(
         asked.append(precision)
         return matrix_products(precision, device)
 
-    monkeypatch.setattr("fieldengine.fitting.matrix_products", recorded)
+    monkeypatch.setattr("fieldengine.runs.train.matrix_products", recorded)
     path = scene("dataset: {type: image, path: photo.png}\ntraining: {steps: 2, precision: fast}\n")
     fieldengine.train(path, out=tmp_path / "run")
     assert asked == ["fast", "float32"]

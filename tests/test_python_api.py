@@ -17,10 +17,12 @@ import pytest
 import torch
 
 import fieldengine
-from fieldengine import api, fitting
+from fieldengine import api
 from fieldengine.errors import FieldEngineError, RunError, SceneError
-from fieldengine.rendering.picture import Picture
-from fieldengine.training import checkpoint, metrics
+from fieldengine.metrics import surface as metrics
+from fieldengine.renderers.image import RenderedImage
+from fieldengine.runs import train as fitting
+from fieldengine.training import checkpoint
 
 FIELD = "field: {encoding: identity, activation: {type: finer, omega: 5, first_omega: 5}, width: 8, depth: 1}\n"
 TRAINING = "training: {steps: 4, batch_size: 64, lr: 1.0e-2}\n"
@@ -53,14 +55,14 @@ def test_what_a_plugin_refuses_once_it_knows_the_data_is_said_with_its_line(
     path = scene(f"dataset: {{type: image, path: {photo}}}\n{FIELD}{hooks}")
     with pytest.raises(SceneError) as caught:
         fieldengine.train(path, out=tmp_path / "run")
-    assert str(caught.value).startswith(f"{path}:7: training.hooks.1 (iga): patch 99 is larger than the picture")
+    assert str(caught.value).startswith(f"{path}:7: training.hooks.1 (iga): patch 99 is larger than the image")
     with pytest.raises(SceneError) as caught:
         fieldengine.train(path, ["training.hooks={type: iga, patch: 98}"], out=tmp_path / "run")
     said = 'override "training.hooks={type: iga, patch: 98}": training.hooks.0 (iga): patch 98 is larger'
     assert str(caught.value).startswith(said)
 
 
-def test_the_field_learns_the_picture(path: Path, tmp_path: Path):
+def test_the_field_learns_the_image(path: Path, tmp_path: Path):
     short, long = (
         fieldengine.train(path, {"training.steps": n, "training.schedule.decay": "constant"}, out=tmp_path / str(n))
         for n in (1, 300)
@@ -74,7 +76,7 @@ def test_points_are_in_the_datas_own_coordinates(
     """A field fitted to a ball of radius 2 around (10, 0, -5) says so in these units."""
     for name, value in (("CHAMFER_RESOLUTION", 12), ("SURFACE_POINTS", 300), ("IOU_POINTS", 2000)):
         monkeypatch.setattr(metrics, name, value)
-    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
+    monkeypatch.setattr(fitting, "render_image", lambda *arguments: RenderedImage(torch.zeros(2, 2, 3)))
     text = f"dataset: {{type: mesh, path: {ball}, n_samples: 4000}}\n{FIELD.replace('width: 8', 'width: 32')}"
     run = fieldengine.train(scene(text + "training: {steps: 300, batch_size: 500, lr: 1.0e-2}"), out=tmp_path / "run")
     x = torch.tensor([[12.0, 0.0, -5.0], [10.0, 2.3, -5.0], [10.0, 0.0, -6.0]])
@@ -124,7 +126,7 @@ def test_a_run_folder_has_its_parts(path: Path, tmp_path: Path):
     fieldengine.train(path, out=tmp_path / "run")
     parts = {part.name for part in (tmp_path / "run").iterdir()}
     assert parts == {"scene.yaml", "metrics.jsonl", "summary.json", "checkpoints", "images", "log.txt"}
-    assert [picture.suffix for picture in (tmp_path / "run" / "images").iterdir()] == [".png"]
+    assert [image.suffix for image in (tmp_path / "run" / "images").iterdir()] == [".png"]
 
 
 def test_the_scene_in_the_run_folder_trains_the_same_run_again(path: Path, tmp_path: Path):

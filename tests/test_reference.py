@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fieldengine.registry import OWN_DISTRIBUTION, Plugin, Registry
+from fieldengine.plugins.registry import OWN_DISTRIBUTION, Plugin, Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")

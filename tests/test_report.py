@@ -14,7 +14,7 @@ import trimesh
 from typer.testing import CliRunner
 
 import fieldengine
-from fieldengine.cli import app
+from fieldengine.cli.app import app
 from fieldengine.errors import FieldEngineError, RunError
 from fieldengine.ntk import gram
 from fieldengine.report import kernel
@@ -25,7 +25,7 @@ from fieldengine.report.plots import plot, save
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two short trainings of one small picture."""
+    """Two short trainings of one small image."""
     import imageio.v3 as iio
     import numpy as np
 
@@ -59,13 +59,13 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def test_a_page_holds_scores_curves_pictures_and_spectra_and_needs_no_other_file(runs: list[Path], tmp_path: Path):
+def test_a_page_holds_scores_curves_images_and_spectra_and_needs_no_other_file(runs: list[Path], tmp_path: Path):
     result = CliRunner().invoke(app, ["report", *map(str, runs), "--out", str(tmp_path / "page.html")])
     assert result.exit_code == 0, result.output
     page = (tmp_path / "page.html").read_text()
     found = Tags(page)
     assert found.tags.count("svg") == 2
-    assert found.tags.count("img") == 5  # a target, and two pictures with their errors
+    assert found.tags.count("img") == 5  # a target, and two images with their errors
     scores = [json.loads((run / "summary.json").read_text())["metrics"]["psnr"] for run in runs]
     assert all(f"{score:.4f}" in found.text for score in scores)
     assert "a<b" in found.text
@@ -108,7 +108,7 @@ def test_the_error_is_that_of_what_a_screen_shows():
     assert float(seen.error) == pytest.approx(0.25)
 
 
-def test_a_run_without_pictures_gets_a_page_with_its_curve(tmp_path: Path):
+def test_a_run_without_images_gets_a_page_with_its_curve(tmp_path: Path):
     scene = tmp_path / "scene.yaml"
     trimesh.creation.box().export(tmp_path / "box.ply")
     scene.write_text(f"dataset: {{type: mesh, path: {tmp_path / 'box.ply'}}}\ntraining: {{steps: 2, batch_size: 64}}\n")
@@ -146,7 +146,7 @@ def test_without_matplotlib_the_message_says_how_to_get_it(monkeypatch: pytest.M
 
 @pytest.fixture(scope="module")
 def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short training of a small picture that keeps every checkpoint."""
+    """A short training of a small image that keeps every checkpoint."""
     import imageio.v3 as iio
     import numpy as np
 
@@ -175,18 +175,18 @@ def test_an_analysis_shows_the_kernel_before_training_and_at_each_checkpoint(fol
 
 def test_the_rows_and_eigenvalues_are_those_of_the_jacobian(followed: Path):
     run = fieldengine.load(followed)
-    sensor, field = run.domain.sensor, run.field
-    assert sensor is not None
+    grid, field = run.domain.grid, run.field
+    assert grid is not None
     found = kernel.analysis(run, 6, None)
     assert found.error is None
 
     def jacobian(pixels: torch.Tensor) -> torch.Tensor:
-        values = field.values(sensor.items(pixels).positions).mean(dim=-1)
+        values = field.values(grid.items(pixels).positions).mean(dim=-1)
         rows = [torch.autograd.grad(v, list(field.parameters()), retain_graph=True) for v in values]
         return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
 
     everything = jacobian(torch.arange(20 * 44))
-    for (row, column), part in zip(kernel.places(sensor), found.rows, strict=True):
+    for (row, column), part in zip(kernel.places(grid), found.rows, strict=True):
         own = (everything @ everything[row * 44 + column]).view(20, 44)
         wanted = own[max(0, row - 16) : row + 17, max(0, column - 16) : column + 17]
         assert torch.allclose(part, wanted, rtol=1e-3, atol=1e-5 * float(own.max()))
@@ -210,7 +210,7 @@ def test_before_training_the_field_is_the_one_that_the_seed_makes(followed: Path
     assert float(moved.abs().max()) <= 1.01e-2  # one step of Adam moves no weight by more than its rate
 
 
-def test_data_without_pictures_get_the_spectrum_alone(tmp_path: Path):
+def test_data_without_images_get_the_spectrum_alone(tmp_path: Path):
     trimesh.creation.box().export(tmp_path / "box.ply")
     (tmp_path / "scene.yaml").write_text(
         "dataset: {type: mesh, path: box.ply}\nfield: {encoding: identity, width: 8}\n"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fieldengine
-from fieldengine.scene import SceneConfig, read_scene
+from fieldengine.config.scene import SceneConfig, read_scene
 
 SCENES = sorted((Path(__file__).resolve().parents[1] / "scenes").glob("*.yaml"))
 
@@ -24,7 +24,7 @@ def path(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def posed(tmp_path: Path) -> Path:
-    """Pictures of a disc, 8x8 RGBA, in the layout of NeRF-synthetic: three to train on, one held out."""
+    """Images of a disc, 8x8 RGBA, in the layout of NeRF-synthetic: three to train on, one held out."""
     folder = tmp_path / "posed"
     for split, angles in (("train", (0.0, 2.0, 4.0)), ("test", (1.0,))):
         (folder / split).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Spectra of pictures against waves whose spectrum is known."""
+"""Spectra of images against waves whose spectrum is known."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_frequencies_count_over_the_shorter_side():
 
 def test_every_coefficient_has_a_ring_and_the_mean_is_alone_in_its():
     rings = ring_numbers(20, 31)
-    assert rings.shape == (20, 16)
+    assert rings.shape == (20, 31)
     assert (rings == 0).sum() == 1
     assert rings.max() == 11
 
@@ -44,7 +44,7 @@ def test_shares_sum_to_one_and_do_not_depend_on_contrast_brightness_or_the_numbe
     torch.testing.assert_close(other, spectrum, atol=1e-4, rtol=1e-3)
 
 
-def test_a_picture_of_one_colour_has_no_spectrum():
+def test_a_image_of_one_colour_has_no_spectrum():
     assert not radial_spectrum(torch.full((16, 16, 3), 0.7), 8).any()
 
 

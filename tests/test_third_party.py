@@ -18,9 +18,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import fieldengine
-from fieldengine import cli
+from fieldengine.cli import app as cli
 from fieldengine.errors import FieldEngineError
-from fieldengine.registry import Registry
+from fieldengine.plugins.registry import Registry
 
 PACKAGE = Path(__file__).resolve().parent / "third_party" / "fieldengine-triangle"
 SCENE = """
@@ -99,7 +99,7 @@ def test_a_run_that_used_it_is_loaded_and_exported_like_any_other(path: Path, tm
 
 @pytest.mark.usefixtures("here")
 def test_the_list_of_plugins_shows_its_distribution_and_version(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "out_console", Console(width=200))
+    monkeypatch.setattr("fieldengine.cli.plugins.out_console", Console(width=200))
     found = CliRunner().invoke(cli.app, ["plugins", "list"], catch_exceptions=False)
     (line,) = [line for line in found.stdout.splitlines() if "fieldengine-triangle" in line]
     assert line.split()[:4] == ["encodings", "triangle", "fieldengine-triangle", "0.3.1"]
@@ -108,7 +108,7 @@ def test_the_list_of_plugins_shows_its_distribution_and_version(monkeypatch: pyt
 
 @pytest.mark.usefixtures("here")
 def test_its_keys_are_described_and_checked_like_the_engines_own(path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cli, "out_console", Console(width=200))
+    monkeypatch.setattr("fieldengine.cli.plugins.out_console", Console(width=200))
     found = CliRunner().invoke(cli.app, ["plugins", "show", "triangle"], catch_exceptions=False)
     for part in ("fieldengine-triangle 0.3.1", "octaves", "int >= 1 <= 20", "number of frequencies L"):
         assert part in found.stdout

@@ -1,4 +1,4 @@
-"""The demo: train scenes/demo.yaml, then write a turntable video, pictures and a mesh, and say where they are."""
+"""The demo: train scenes/demo.yaml, then write a turntable video, images and a mesh, and say where they are."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def main() -> None:
     run = free_folder()
     fieldengine("train", "scenes/demo.yaml", "--out", run)
     fieldengine("render", run, "--scale", "2", "--frames", "48", "--fps", "16")
-    fieldengine("render", run, "--scale", "3", "--out", run / "images" / "picture.png")
+    fieldengine("render", run, "--scale", "3", "--out", run / "images" / "image.png")
     fieldengine("export", "mesh", run, "--out", run / "mesh.ply", "--resolution", "160")
     print(f"\ndone in {time.perf_counter() - started:.0f} s. Look at")
-    for name in ("images/orbit.mp4", "images/picture.png", "mesh.ply", "summary.json"):
+    for name in ("images/orbit.mp4", "images/image.png", "mesh.ply", "summary.json"):
         print(f"  {run / name}")
 
 

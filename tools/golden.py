@@ -37,7 +37,7 @@ COMMON = {
 HASHED = {"type": "hash_grid", "n_levels": 4, "log2_table": 10, "finest": 64}
 SINES = {"field.encoding": "identity", "field.activation": "siren", "field.width": 32, "field.depth": 2}
 SMALL: dict[str, tuple[str, dict[str, Any]]] = {
-    "picture": ("image", {**SINES, "training.batch_size": 500, "dataset.path": "photo.png"}),
+    "image": ("image", {**SINES, "training.batch_size": 500, "dataset.path": "photo.png"}),
     "mesh": ("mesh", {**SINES, "training.batch_size": 500, "dataset.path": "ball.ply", "dataset.n_samples": 4000}),
     "rays": ("demo", {"dataset.views": 4, "dataset.size": 24, "field.encoding": HASHED, "training.batch_size": 500}),
 }
@@ -49,7 +49,7 @@ OF_ANY_ITEMS: list[dict[str, Any]] = [
     {"type": "iga", "balanced": 4, "patch": 4},
     {"type": "kar", "grid": 12, "keys": 64, "rank": 8},
 ]
-OF_PICTURES: list[dict[str, Any]] = [
+OF_IMAGES: list[dict[str, Any]] = [
     {"type": "egra", "fraction": 0.5},
     {"type": "evos", "fraction": 0.5, "interval": 7, "final_interval": 5, "cfs_steps": 20},
     {"type": "evos", "fraction": 0.5, "interval": 7, "final_interval": 5, "cfs": False},
@@ -71,7 +71,7 @@ def cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
         print(f"no real data at {DATA}: three ready scenes are left out")
     for kind, (scene, changes) in SMALL.items():
         yield kind, scene, changes
-        for hook in OF_ANY_ITEMS + (OF_PICTURES if kind == "picture" else []):
+        for hook in OF_ANY_ITEMS + (OF_IMAGES if kind == "image" else []):
             label = ",".join(f"{key}={value}" for key, value in hook.items())
             yield f"{kind} {label}", scene, {**changes, "training.hooks": [hook]}
 
@@ -88,8 +88,8 @@ def digest(scene: str, changes: dict[str, Any], out: Path) -> str:
 def made(folder: Path) -> None:
     """Small files to fit."""
     y, x = np.mgrid[0:32, 0:48]
-    picture = np.stack([5 * x, 7 * y, (11 * x * y) % 256], axis=-1).astype(np.uint8)
-    iio.imwrite(folder / "photo.png", picture)
+    image = np.stack([5 * x, 7 * y, (11 * x * y) % 256], axis=-1).astype(np.uint8)
+    iio.imwrite(folder / "photo.png", image)
     trimesh.creation.icosphere(subdivisions=3, radius=2.0).export(folder / "ball.ply")
 
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fieldengine.options import described
-from fieldengine.registry import KINDS, OWN_DISTRIBUTION, Plugin, Registry
-from fieldengine.scene import scene_keys
+from fieldengine.config.describe import described
+from fieldengine.config.scene import scene_keys
+from fieldengine.plugins.registry import KINDS, OWN_DISTRIBUTION, Plugin, Registry
 
 BAR = "\\|"  # in a table
 OUT = Path(__file__).resolve().parents[1] / "docs" / "reference.md"

@@ -1,1 +1,1 @@
-"""What leaves the engine: meshes, point clouds, pictures, videos, and the field itself."""
+"""What leaves the engine: meshes, point clouds, images, videos, and the field itself."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fieldengine.document import Node, Origin, from_python, override, parse_override
+from fieldengine.config.document import Node, Origin, from_python, override, parse_override
+from fieldengine.config.parse import Reading, parse_plugin
 from fieldengine.errors import RunError
-from fieldengine.options import Reading, parse_plugin
-from fieldengine.protocols import Trained
-from fieldengine.registry import Registry
+from fieldengine.kinds.exporter import Trained
+from fieldengine.plugins.registry import Registry
 
 
 def export_file(

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fieldengine.datasets.domain import describe
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic, require_suffix
 from fieldengine.fields.collapse import collapsed_state
-from fieldengine.protocols import Trained
-from fieldengine.rendering.domain import describe
+from fieldengine.kinds.exporter import Trained
 
 FORMAT = 1
 

@@ -1,4 +1,4 @@
-"""Pictures and videos as files."""
+"""Images and videos as files."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from torch import Tensor
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic, require_suffix
 
-PICTURES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".webp", ".bmp")
+IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".webp", ".bmp")
 VIDEOS = (".mp4",)
 
 
 def to_uint8(values: Tensor) -> NDArray[np.uint8]:
     """(h, w, c) in [0, 1], clipped -> uint8; one channel loses its axis."""
-    picture = (values.clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
-    return picture[:, :, 0] if picture.shape[2] == 1 else picture
+    image = (values.clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
+    return image[:, :, 0] if image.shape[2] == 1 else image
 
 
-def write_picture(path: Path, values: Tensor) -> None:
+def write_image(path: Path, values: Tensor) -> None:
     """(h, w, c) in [0, 1] -> an image file; the ending names the format."""
-    require_suffix(path, PICTURES, "a picture")
+    require_suffix(path, IMAGES, "an image")
     if values.shape[2] > 4:
-        raise RunError(path, f"cannot be written: a picture has 1 to 4 channels, this field has {values.shape[2]}")
-    picture = to_uint8(values)
-    if path.suffix.lower() in (".jpg", ".jpeg", ".bmp") and picture.ndim == 3 and picture.shape[2] in (2, 4):
-        picture = picture[:, :, :-1]  # these formats have no transparency
-        picture = picture[:, :, 0] if picture.shape[2] == 1 else picture
+        raise RunError(path, f"cannot be written: an image has 1 to 4 channels, this field has {values.shape[2]}")
+    image = to_uint8(values)
+    if path.suffix.lower() in (".jpg", ".jpeg", ".bmp") and image.ndim == 3 and image.shape[2] in (2, 4):
+        image = image[:, :, :-1]  # these formats have no transparency
+        image = image[:, :, 0] if image.shape[2] == 1 else image
     with atomic(path) as temporary:
-        iio.imwrite(temporary, picture)
+        iio.imwrite(temporary, image)
 
 
 def write_video(path: Path, frames: Iterable[Tensor], fps: int = 30) -> int:
@@ -43,9 +43,9 @@ def write_video(path: Path, frames: Iterable[Tensor], fps: int = 30) -> int:
     with atomic(path) as temporary, iio.imopen(temporary, "w", plugin="pyav") as video:
         video.init_video_stream("libx264", fps=fps)
         for frame in frames:
-            picture = to_uint8(frame)
+            image = to_uint8(frame)
             # H.264 stores colour at half resolution, so both sides must be even: repeat the last row or column
-            odd = [(0, side % 2) for side in picture.shape[:2]]
-            video.write_frame(np.pad(picture, [*odd, (0, 0)], mode="edge"))
+            odd = [(0, side % 2) for side in image.shape[:2]]
+            video.write_frame(np.pad(image, [*odd, (0, 0)], mode="edge"))
             count += 1
     return count

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fieldengine.protocols import RadianceField, SurfaceField
+from fieldengine.kinds.field import RadianceField, SurfaceField
 from fieldengine.types import Aabb
 
 SLAB = 1 << 22  # values of a slab, 32 MB

@@ -17,7 +17,8 @@ from trimesh.visual import ColorVisuals
 from fieldengine.errors import TrainingError
 from fieldengine.export.files import atomic, require_suffix
 from fieldengine.export.isosurface import POINTS, isosurface, solid
-from fieldengine.protocols import RadianceField, SurfaceField, Trained
+from fieldengine.kinds.exporter import Trained
+from fieldengine.kinds.field import RadianceField, SurfaceField
 
 FORMATS = (".ply", ".obj", ".stl", ".glb")
 

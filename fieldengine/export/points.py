@@ -13,7 +13,7 @@ from trimesh.visual import ColorVisuals
 
 from fieldengine.export.files import atomic, require_suffix
 from fieldengine.export.mesh import extract, vertex_normals
-from fieldengine.protocols import Trained
+from fieldengine.kinds.exporter import Trained
 
 
 @dataclass(frozen=True)

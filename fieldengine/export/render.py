@@ -1,4 +1,4 @@
-"""Pictures and videos of a trained field as files: what `fieldengine render` does."""
+"""Images and videos of a trained field as files: what `fieldengine render` does."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.paths import from_file, orbit, spiral
 from fieldengine.errors import FieldEngineError, RunError
 from fieldengine.export.files import require_suffix
-from fieldengine.export.image import PICTURES, VIDEOS, write_picture, write_video
-from fieldengine.protocols import Trained
-from fieldengine.rendering.paths import from_file, orbit, spiral
-from fieldengine.rendering.picture import render_picture
-from fieldengine.rendering.sensors import Camera
-from fieldengine.types import Sensor
+from fieldengine.export.image import IMAGES, VIDEOS, write_image, write_video
+from fieldengine.kinds.exporter import Trained
+from fieldengine.renderers.image import render_image
+from fieldengine.types import PixelGrid
 
 MAX_PIXELS = 1 << 28
 
 
-def sized(sensor: Sensor, scale: float | None, size: tuple[int, int] | None) -> Sensor:
-    """The sensor with `scale` times as many pixels a side, or with `size` = (width, height) pixels."""
+def sized(grid: PixelGrid, scale: float | None, size: tuple[int, int] | None) -> PixelGrid:
+    """The grid with `scale` times as many pixels a side, or with `size` = (width, height) pixels."""
     if scale is not None and not math.isfinite(scale):
         raise FieldEngineError(f"--scale {scale} is not a finite number")
-    width, height = size or (round(sensor.width * (scale or 1.0)), round(sensor.height * (scale or 1.0)))
+    height, width = (round(side * (scale or 1.0)) for side in grid.shape) if size is None else (size[1], size[0])
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise FieldEngineError(f"a picture of {width}x{height} pixels is asked for; it needs 1 to {MAX_PIXELS} pixels")
-    return sensor.resized(height, width)
+        raise FieldEngineError(f"an image of {width}x{height} pixels is asked for; it needs 1 to {MAX_PIXELS} pixels")
+    return grid.resized(height, width)
 
 
 def render_file(
@@ -41,44 +41,44 @@ def render_file(
     path: str | None = None,
     frames: int = 60,
     fps: int = 30,
-    told: Callable[[int, int], None] = lambda done, of: None,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Path:
-    """Write a picture or a video of a trained field.
+    """Write an image or a video of a trained field.
 
-    A flat signal gives a picture. A scene seen by cameras gives a video along `path` (orbit, spiral, or a JSON file
-    of poses); where `out` is a picture, the first frame of that path, or the data's own view where none is named.
+    A flat signal gives an image. A scene seen by cameras gives a video along `path` (orbit, spiral, or a JSON file
+    of poses); where `out` is an image, the first frame of that path, or the data's own view where none is named.
 
     Args:
         out: file to write; None chooses `image.png` or `PATH.mp4` in `folder`.
-        told: called with frames done and frames in all.
+        on_progress: called with frames done and frames in all.
 
     Returns:
         the file written.
     """
-    sensor = trained.domain.sensor
-    if sensor is None:
-        raise RunError(out or folder, "this field has no picture to render")
-    sensor = sized(sensor, scale, size)
-    if not isinstance(sensor, Camera):
+    grid = trained.domain.grid
+    if grid is None:
+        raise RunError(out or folder, "this field has no image to render")
+    grid = sized(grid, scale, size)
+    if not isinstance(grid, Camera):
         if path is not None:
-            raise FieldEngineError("--path is for scenes seen by cameras; this field is a flat picture")
+            raise FieldEngineError("--path is for scenes seen by cameras; this field is a flat image")
         out = out or folder / "image.png"
-        require_suffix(out, PICTURES, "a picture")
-        write_picture(out, _picture(trained, sensor))
+        require_suffix(out, IMAGES, "an image")
+        write_image(out, _image(trained, grid))
         return out
     out = out or folder / f"{Path(path or 'orbit').stem}.mp4"
-    suffix = require_suffix(out, (*VIDEOS, *PICTURES), "a rendering")
-    cameras = [sensor.at(pose) for pose in _poses(trained, path or "orbit", frames)]
-    if suffix in PICTURES:
-        write_picture(out, _picture(trained, sensor if path is None else cameras[0]))
+    suffix = require_suffix(out, (*VIDEOS, *IMAGES), "a rendering")
+    cameras = [grid.at(pose) for pose in _poses(trained, path or "orbit", frames)]
+    if suffix in IMAGES:
+        write_image(out, _image(trained, grid if path is None else cameras[0]))
         return out
 
-    def pictures() -> Iterator[Tensor]:
+    def images() -> Iterator[Tensor]:
         for i, camera in enumerate(cameras):
-            yield _picture(trained, camera)
-            told(i + 1, len(cameras))
+            yield _image(trained, camera)
+            on_progress(i + 1, len(cameras))
 
-    write_video(out, pictures(), fps)
+    write_video(out, images(), fps)
     return out
 
 
@@ -92,6 +92,6 @@ def _poses(trained: Trained, path: str, frames: int) -> list[Tensor]:
     return from_file(Path(path))
 
 
-def _picture(trained: Trained, sensor: Sensor) -> Tensor:
+def _image(trained: Trained, grid: PixelGrid) -> Tensor:
     with torch.no_grad():
-        return render_picture(trained.field, trained.renderer, trained.domain, sensor).values
+        return render_image(trained.field, trained.renderer, trained.domain, grid).values

@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from fieldengine.fields.box import ToUnit
 from fieldengine.fields.mlp import MLP
-from fieldengine.protocols import Slot
+from fieldengine.kinds.activation import Activation
+from fieldengine.kinds.encoding import EncodingOptions
+from fieldengine.kinds.kind import Slot
+from fieldengine.kinds.parameterization import Parameterization
 from fieldengine.types import Aabb
 
 
@@ -20,13 +23,13 @@ from fieldengine.types import Aabb
 class Radiance:
     """Density and view-dependent colour in space (NeRF)."""
 
-    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    encoding: EncodingOptions
     """what positions become before the density MLP"""
-    direction_encoding: Annotated[Any, Slot("encodings", "spherical_harmonics")]
+    direction_encoding: Annotated[EncodingOptions, Slot("spherical_harmonics")]
     """what viewing directions become before the colour MLP"""
-    activation: Annotated[Any, Slot("activations", "relu")]
+    activation: Activation
     """makes the layers of both MLPs"""
-    parameterization: Annotated[Any, Slot("parameterizations", "plain")] = None
+    parameterization: Parameterization | None = None
     """how layers of both MLPs hold their weights"""
     width: Annotated[int, Field(ge=1)] = 64
     """units of a hidden layer"""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.fields.box import ToUnit
 from fieldengine.fields.mlp import MLP
-from fieldengine.protocols import Slot
+from fieldengine.fields.output import Output, answer
+from fieldengine.kinds.activation import Activation
+from fieldengine.kinds.encoding import EncodingOptions
+from fieldengine.kinds.parameterization import Parameterization
 from fieldengine.types import Aabb
 
 
@@ -19,17 +21,17 @@ from fieldengine.types import Aabb
 class Signal:
     """Values at points: images, sounds, volumes."""
 
-    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    encoding: EncodingOptions
     """what the coordinates become before the MLP"""
-    activation: Annotated[Any, Slot("activations", "relu")]
+    activation: Activation
     """makes the layers of the MLP"""
-    parameterization: Annotated[Any, Slot("parameterizations", "plain")] = None
+    parameterization: Parameterization | None = None
     """how layers of the MLP hold their weights"""
     width: Annotated[int, Field(ge=1)] = 64
     """units of a hidden layer"""
     depth: Annotated[int, Field(ge=0)] = 2
     """activated layers"""
-    output: Literal["linear", "signed", "sigmoid"] = "signed"
+    output: Output = "signed"
     """what the last layer returns: the value; the value stretched to [-1, 1], so that zero is mid-grey; or its logit"""
 
     def build(self, *, in_dim: int, out_dim: int, aabb: Aabb) -> nn.Module:
@@ -53,9 +55,6 @@ class SignalNetwork(nn.Module):
 
     def values(self, x: Tensor) -> Tensor:
         """(m, d) in the data's own coordinates -> (m, c). Carries gradient to x and to all parameters."""
-        y = self.mlp(self.encoding(self.to_unit(x)))
-        if self.output == "signed":
-            return 0.5 * y + 0.5
-        return torch.sigmoid(y) if self.output == "sigmoid" else y
+        return answer(self.mlp(self.encoding(self.to_unit(x))), self.output)
 
     forward = values

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.fields.box import ToUnit
 from fieldengine.fields.mlp import MLP
-from fieldengine.protocols import Slot
+from fieldengine.kinds.activation import Activation
+from fieldengine.kinds.encoding import EncodingOptions
+from fieldengine.kinds.parameterization import Parameterization
 from fieldengine.types import Aabb
 
 
@@ -18,11 +20,11 @@ from fieldengine.types import Aabb
 class Surface:
     """Signed distance to a surface, negative inside."""
 
-    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    encoding: EncodingOptions
     """what positions become before the MLP"""
-    activation: Annotated[Any, Slot("activations", "relu")]
+    activation: Activation
     """makes the layers of the MLP"""
-    parameterization: Annotated[Any, Slot("parameterizations", "plain")] = None
+    parameterization: Parameterization | None = None
     """how layers of the MLP hold their weights"""
     width: Annotated[int, Field(ge=1)] = 64
     """units of a hidden layer"""
@@ -41,7 +43,7 @@ class SurfaceNetwork(nn.Module):
     def __init__(self, options: Surface, aabb: Aabb):
         super().__init__()
         self.to_unit = ToUnit(aabb)
-        self.unit = unit_of(aabb)
+        self.unit = aabb.half_edge
         self.encoding = options.encoding.build(3)
         self.mlp = MLP(
             self.encoding.out_dim,
@@ -64,8 +66,3 @@ class SurfaceNetwork(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Signed distance alone, (m, 3) -> (m,)."""
         return self.sdf(x)[0]
-
-
-def unit_of(aabb: Aabb) -> float:
-    """The length that counts as one in training: half the longest edge of the box."""
-    return 0.5 * float(aabb.size.max())

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from fieldengine.kinds.field import GradientsByRow
 from fieldengine.ntk.outer import add_of_outer_products, of_gradients, of_sparse_gradients
 from fieldengine.ntk.products import trainable
 from fieldengine.ntk.rows import Whole, inner_products
-from fieldengine.ntk.taps import Heard, LinearMap, listen
+from fieldengine.ntk.taps import Captured, LinearMap, listen
 from fieldengine.ntk.threads import alone_if
 from fieldengine.precision import matrix_products
-from fieldengine.protocols import GradientsByRow
 
 SMALL = 1 << 25  # multiply-adds, about, of all points' way through the layers: a millisecond or two
 MOST_OF_ONE = 1 << 16  # of a parameter: from a larger one, a table, a point mostly takes a few numbers
@@ -28,7 +28,7 @@ def gram(
     points: Tensor,
     *,
     per_group: int = 1,
-    told: Callable[[str], None] | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> Tensor:
     """K_ij = <ds_i/dθ, ds_j/dθ> with s_i = (sum of the c values at point i) / sqrt(c), θ the trainable parameters.
 
@@ -48,7 +48,7 @@ def gram(
             alone; d may hold more than places, such as directions.
         points: (n k, d), the k points of a group one after the other.
         per_group: k; s is then summed over a group.
-        told: is called once for each slow way, with a sentence that names its parameters.
+        warn: is called once for each slow way, with a sentence that names its parameters.
 
     Returns:
         (n, n).
@@ -70,15 +70,15 @@ def gram(
     small = len(points) * sum(min(p.numel(), MOST_OF_ONE) for p in parameters) < SMALL
     with alone_if(small), matrix_products("float32", points.device), torch.enable_grad():
         knowing = [m for m in module.modules() if issubclass(type(m), GradientsByRow) and _knows_all(m)]
-        heard = listen(values, points, _but_of(knowing, parameters), knowing)
-        strange = {p for m in heard.strange for p in m.parameters(recurse=False)}
-        silent = {name: p for name, p in wanted.items() if p in heard.others or p in strange}
-        if silent:
-            owners = [m for m in module.modules() if any(p in strange or p in heard.others for p in own(m))]
+        captured = listen(values, points, _but_of(knowing, parameters), knowing)
+        unsupported = {p for m in captured.unsupported for p in m.parameters(recurse=False)}
+        unmatched = {name: p for name, p in wanted.items() if p in captured.others or p in unsupported}
+        if unmatched:
+            owners = [m for m in module.modules() if any(p in unsupported or p in captured.others for p in own(m))]
             knowing = [m for m in knowing if m not in owners]
-            heard = listen(values, points, _but_of(knowing, parameters), [*knowing, *owners])
-        _add_by_rule(total, heard, knowing, set(silent.values()))
-        for part in _by_row(heard, Whole(module, values), points, silent, n, told or _say_nothing):
+            captured = listen(values, points, _but_of(knowing, parameters), [*knowing, *owners])
+        _add_by_rule(total, captured, knowing, set(unmatched.values()))
+        for part in _by_row(captured, Whole(module, values), points, unmatched, n, warn or _say_nothing):
             total += part
     mirrored = total.t().contiguous().tril_(-1)
     return total.triu_().add_(mirrored)
@@ -107,18 +107,18 @@ def _say_nothing(_: str) -> None:
 # ----------------------------------------------------------------------------------------------------------- by rule
 
 
-def _add_by_rule(total: Tensor, heard: Heard, knowing: Collection[Any], silent: Collection[Tensor]) -> None:
-    """Add what parameters other than the silent ones do to the upper triangle of the kernel (n, n)."""
+def _add_by_rule(total: Tensor, captured: Captured, knowing: Collection[Any], unmatched: Collection[Tensor]) -> None:
+    """Add what parameters other than the unmatched ones do to the upper triangle of the kernel (n, n)."""
     n = len(total)
-    weights, biases = (_calls_of(heard.maps, name, silent) for name in ("weight", "bias"))
+    weights, biases = (_calls_of(captured.maps, name, unmatched) for name in ("weight", "bias"))
     for calls in weights:
-        a, d = (_of_items([getattr(heard.maps[i], name) for i in calls], n) for name in ("inputs", "outputs"))
+        a, d = (_of_items([getattr(captured.maps[i], name) for i in calls], n) for name in ("inputs", "outputs"))
         add_of_outer_products(total, a, d, bias=calls in biases)
     for calls in biases:
         if calls not in weights:
-            total += of_gradients(_of_items([heard.maps[i].outputs for i in calls], n).sum(1))
+            total += of_gradients(_of_items([captured.maps[i].outputs for i in calls], n).sum(1))
     for module in knowing:
-        answers = [module.gradients_by_row(c.inputs, c.outputs) for c in heard.layers if c.layer is module]
+        answers = [module.gradients_by_row(c.inputs, c.outputs) for c in captured.layers if c.layer is module]
         for parts in zip(*answers, strict=True):  # of a block of parameters, by the module's calls
             if isinstance(parts[0], tuple):
                 add_of_outer_products(total, *(_of_items([part[i] for part in parts], n) for i in (0, 1)))
@@ -128,12 +128,12 @@ def _add_by_rule(total: Tensor, heard: Heard, knowing: Collection[Any], silent: 
             total += of_sparse_gradients(gradients, n) if sparse else of_gradients(_of_items([gradients], n).sum(1))
 
 
-def _calls_of(maps: Sequence[LinearMap], name: str, silent: Collection[Tensor]) -> list[tuple[int, ...]]:
+def _calls_of(maps: Sequence[LinearMap], name: str, unmatched: Collection[Tensor]) -> list[tuple[int, ...]]:
     """For each tapped weight, or each bias, the numbers of the calls that used it."""
     calls: dict[Tensor, list[int]] = {}
     for i, linear in enumerate(maps):
         parameter = getattr(linear, name)
-        if parameter is not None and parameter not in silent:
+        if parameter is not None and parameter not in unmatched:
             calls.setdefault(parameter, []).append(i)
     return [tuple(found) for found in calls.values()]
 
@@ -148,29 +148,29 @@ def _of_items(parts: Sequence[Tensor], n: int) -> Tensor:
 
 
 def _by_row(
-    heard: Heard,
+    captured: Captured,
     whole: Whole,
     points: Tensor,
-    silent: Mapping[str, nn.Parameter],
+    unmatched: Mapping[str, nn.Parameter],
     n: int,
-    told: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Iterator[Tensor]:
-    """What the silent parameters add: by their own layer, or by the whole field if they have uses elsewhere."""
-    rest = dict(silent)
-    for layer in dict.fromkeys(call.layer for call in heard.layers):
+    """What the unmatched parameters add: by their own layer, or by the whole field if they have uses elsewhere."""
+    rest = dict(unmatched)
+    for layer in dict.fromkeys(call.layer for call in captured.layers):
         mine = set(own(layer))
-        some = {name: p for name, p in rest.items() if p in mine and p in heard.others}
-        calls = [call for call in heard.layers if call.layer is layer]
-        if not some or len(calls) != 1 or layer in heard.strange:
+        some = {name: p for name, p in rest.items() if p in mine and p in captured.others}
+        calls = [call for call in captured.layers if call.layer is layer]
+        if not some or len(calls) != 1 or layer in captured.unsupported:
             continue
-        added = torch.cat([heard.others[p].to_dense().flatten() for p in some.values()])
+        added = torch.cat([captured.others[p].to_dense().flatten() for p in some.values()])
         part = inner_products(layer, list(some.values()), calls[0].inputs, calls[0].outputs, n, added)
         if part is not None:
-            told(f"no rule for {', '.join(some)}: the gradients of {type(layer).__name__} are taken row by row")
+            warn(f"no rule for {', '.join(some)}: the gradients of {type(layer).__name__} are taken row by row")
             yield part
             rest = {name: p for name, p in rest.items() if name not in some}
     if rest:
-        told(f"no rule for {', '.join(rest)}: gradients are taken point by point, through the whole field")
-        part = inner_products(whole, list(rest.values()), points, heard.cotangent, n)
+        warn(f"no rule for {', '.join(rest)}: gradients are taken point by point, through the whole field")
+        part = inner_products(whole, list(rest.values()), points, captured.cotangent, n)
         assert part is not None
         yield part

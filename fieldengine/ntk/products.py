@@ -57,7 +57,7 @@ def jvp(
     direction: Direction,
     *,
     tile: int = TILE,
-    told: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Tensor:
     """J v: how the values at points change along a direction in the parameters, (n, ...) as the values.
 
@@ -70,7 +70,7 @@ def jvp(
         direction: a tensor for each trainable parameter, by name, as `vjp` returns them; a name that is left out
             counts as zero.
         module, values, points, tile: as for `vjp`.
-        told: is called with a sentence where differences are taken.
+        warn: is called with a sentence where differences are taken.
 
     Raises ValueError where the direction names what is no trainable parameter.
     """
@@ -90,7 +90,7 @@ def jvp(
         except RuntimeError as reason:
             if is_out_of_memory(reason):
                 raise
-            told(f"no second derivative of {type(module).__name__} ({reason}): differences of values stand for it")
+            warn(f"no second derivative of {type(module).__name__} ({reason}): differences of values stand for it")
             return torch.cat([_by_differences(values, x, parameters, direction) for x in tiles])
 
 

@@ -1,6 +1,6 @@
 """What goes into each layer and what back-propagation brings to its outputs, from one forward and one backward pass.
 
-Linear maps are heard wherever they are computed, by their weights and not by the module that holds them. A tap is a
+Linear maps are captured wherever they are computed, by their weights and not by the module that holds them. A tap is a
 constant that is added to a layer's output, zeros or the bias; the gradient in it is the cotangent of the output, also
 where the output is changed in place later. A weight that is tapped is taken out of the graph, so a parameter with a
 gradient in the end was used in some other way too.
@@ -48,25 +48,25 @@ Call = partial[LinearMap] | partial[LayerCall]  # without its outputs' cotangent
 
 
 @dataclass
-class Heard:
-    """What one pass told.
+class Captured:
+    """What one pass captured.
 
     Attributes:
         cotangent: of the values.
         others: the gradient of each parameter that has uses besides those in `maps`, all of its uses but those.
-        strange: tapped modules that were called in another way than with one tensor of rows for one tensor of rows.
+        unsupported: tapped modules that were called in another way than with one tensor of rows for one tensor of rows.
     """
 
     cotangent: Tensor
     maps: list[LinearMap]
     layers: list[LayerCall]
     others: dict[Tensor, Tensor]
-    strange: set[nn.Module]
+    unsupported: set[nn.Module]
 
 
 def listen(
     values: Callable[[Tensor], Tensor], points: Tensor, parameters: Collection[Tensor], modules: Collection[nn.Module]
-) -> Heard:
+) -> Captured:
     """Run values (m, ...) at points (m, d) forward, and back the sum of s over points, s = (sum of c values) / sqrt(c).
 
     Args:
@@ -79,20 +79,20 @@ def listen(
     if len(y) != len(points):
         raise ValueError(f"values of {len(points)} points have the shape {tuple(y.shape)}; they need a row a point")
     g = torch.full_like(y, max(1, y[:1].numel()) ** -0.5)
-    wanted = [*(tap for _, tap in taps.heard), *parameters]
+    wanted = [*(tap for _, tap in taps.captured), *parameters]
     found = torch.autograd.grad(y, wanted, g, allow_unused=True) if y.requires_grad and wanted else [None] * len(wanted)
-    others = {p: rest for p, rest in zip(parameters, found[len(taps.heard) :], strict=True) if rest is not None}
-    calls = [call(outputs=d) for (call, _), d in zip(taps.heard, found, strict=False) if d is not None]
+    others = {p: rest for p, rest in zip(parameters, found[len(taps.captured) :], strict=True) if rest is not None}
+    calls = [call(outputs=d) for (call, _), d in zip(taps.captured, found, strict=False) if d is not None]
     maps = [call for call in calls if isinstance(call, LinearMap)]
-    return Heard(g, maps, [call for call in calls if isinstance(call, LayerCall)], others, taps.strange)
+    return Captured(g, maps, [call for call in calls if isinstance(call, LayerCall)], others, taps.unsupported)
 
 
 class _Taps(TorchFunctionMode):
     def __init__(self, m: int, parameters: Collection[Tensor]):
         super().__init__()
         self.m, self.parameters = m, set(parameters)
-        self.heard: list[tuple[Call, Tensor]] = []
-        self.strange: set[nn.Module] = set()
+        self.captured: list[tuple[Call, Tensor]] = []
+        self.unsupported: set[nn.Module] = set()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # without gradients inside a function of its own, whose backward speaks for it
@@ -115,7 +115,7 @@ class _Taps(TorchFunctionMode):
 
     @contextmanager
     def at(self, modules: Collection[nn.Module]) -> Iterator[None]:
-        """Inside the block calls of these modules are heard."""
+        """Inside the block calls of these modules are captured."""
         hooks = [module.register_forward_hook(self.called, with_kwargs=True) for module in modules]
         try:
             yield
@@ -126,7 +126,7 @@ class _Taps(TorchFunctionMode):
     def called(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], y: Any) -> Any:
         rows = [t for t in (*args, y) if isinstance(t, Tensor) and t.ndim and len(t) == self.m]
         if kwargs or len(args) != 1 or len(rows) != 2:
-            self.strange.add(layer)
+            self.unsupported.add(layer)
             return None
         return self.tapped(partial(LayerCall, layer, inputs=rows[0].detach()), rows[1])
 
@@ -135,5 +135,5 @@ class _Taps(TorchFunctionMode):
 
     def tap(self, call: Call, constant: Tensor) -> Tensor:
         """What is added to the outputs of a call, as a variable of its own."""
-        self.heard.append((call, constant.detach().requires_grad_()))
-        return self.heard[-1][1]
+        self.captured.append((call, constant.detach().requires_grad_()))
+        return self.captured[-1][1]

@@ -1,4 +1,4 @@
-"""What pages are made of: a frame, tables, pictures that hold their own bytes."""
+"""What pages are made of: a frame, tables, images that hold their own bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGE = Template("""<!doctype html>
   table { border-collapse: collapse } td, th { padding: .25rem .8rem; border-bottom: 1px solid #ddd; text-align: right }
   td { white-space: nowrap } td:first-child, th:first-child { text-align: left } .table { overflow-x: auto }
   svg { max-width: 100%; height: auto }
-  .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.2rem }
+  .images { display: grid; grid-template-columns: repeat(auto-fill, minmax(18rem, 1fr)); gap: 1.2rem }
   figure { margin: 0 } figcaption { font-weight: 600 } .pair { display: flex; gap: 4px }
   .pair img { width: 50%; image-rendering: pixelated } p, .note { color: #555 }
 </style>
@@ -56,7 +56,7 @@ def figure(caption: str, images: Sequence[str]) -> str:
     return f'<figure><figcaption>{html.escape(caption)}</figcaption><div class="pair">{"".join(images)}</div></figure>'
 
 
-def image(values: Tensor) -> str:
+def inline_image(values: Tensor) -> str:
     """(h, w, c) in [0, 1] as an <img> that holds its own bytes."""
     pixels = (values.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
     data = iio.imwrite("<bytes>", pixels[..., 0] if pixels.shape[-1] == 1 else pixels, extension=".png")

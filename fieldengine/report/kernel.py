@@ -8,6 +8,7 @@ is how far a gradient step for one point moves all others.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,14 @@ import torch
 from torch import Tensor
 
 from fieldengine.errors import RunError
+from fieldengine.kinds.field import RadianceField, SurfaceField
+from fieldengine.metrics.spectral_error import spectral_error
 from fieldengine.ntk import gram, jvp, top_eigenpairs, vjp
-from fieldengine.protocols import RadianceField, SurfaceField, View
-from fieldengine.rendering.picture import render_picture
-from fieldengine.report.html import figure, image, refuse_other_endings, save_page, table
+from fieldengine.renderers.image import render_image
+from fieldengine.report.html import figure, inline_image, refuse_other_endings, save_page, table
 from fieldengine.report.plots import Curve, plot, svg
-from fieldengine.run import Run, RunFolder, load
-from fieldengine.training.picture_scores import spectral_error
-from fieldengine.types import Domain, Points, Sensor
+from fieldengine.runs.run import Run, RunFolder, load
+from fieldengine.types import Domain, PixelGrid, Points, View
 
 MOST_POINTS = 256  # of a kernel whose spectrum is shown
 AROUND = 16  # pixels on either side of one whose row is shown
@@ -40,8 +41,8 @@ class Analysis:
 
     Attributes:
         eigenvalues: of the kernel of points spread over the domain, (m,), largest first.
-        rows: K of single pixels with those around them, each (h, w); none where the data form no picture.
-        error: the spectral error of the first picture, (rings,), or None without one.
+        rows: K of single pixels with those around them, each (h, w); none where the data form no image.
+        error: the spectral error of the first image, (rings,), or None without one.
     """
 
     step: int
@@ -75,12 +76,12 @@ def analysis(run: Run, step: int, view: View | None) -> Analysis:
     field: Any = run.field
     domain, values = run.domain, values_of(field, run.domain)
     eigenvalues = top_eigenpairs(gram(field, values, spread(domain)), MOST_POINTS)[0]
-    pixels = domain.sensor if domain.task == "image" else None
+    pixels = domain.grid if domain.is_image else None
     rows = [] if pixels is None else [kernel_row(field, values, pixels, *place) for place in places(pixels)]
     error = None
     if view is not None:
-        picture = render_picture(field, run.trained.renderer, domain, view.sensor, background=view.background)
-        error = spectral_error(picture.values, view.target.cpu().view(picture.values.shape))
+        image = render_image(field, run.trained.renderer, domain, view.grid, background=view.background)
+        error = spectral_error(image.values, view.target.cpu().view(image.values.shape))
     return Analysis(step, eigenvalues.cpu(), rows, error)
 
 
@@ -95,26 +96,27 @@ def values_of(field: Any, domain: Domain) -> Values:
 
 
 def spread(domain: Domain) -> Tensor:
-    """At most 256 points (m, d) spread over the domain: pixels of its picture, or a grid in its box."""
-    if domain.task == "image" and domain.sensor is not None:
+    """At most 256 points (m, d) spread over the domain: pixels of its image, or a grid in its box."""
+    if domain.is_image and domain.grid is not None:
         n = int(MOST_POINTS**0.5)
-        small = domain.sensor.resized(min(n, domain.sensor.height), min(n, domain.sensor.width))
-        return _positions(small, torch.arange(small.height * small.width), domain)
+        small = domain.grid.resized(*(min(n, side) for side in domain.grid.shape))
+        return _positions(small, torch.arange(math.prod(small.shape)), domain)
     return domain.aabb.grid(int(MOST_POINTS ** (1 / domain.aabb.dim) + 1e-9))
 
 
-def places(sensor: Sensor) -> list[tuple[int, int]]:
+def places(grid: PixelGrid) -> list[tuple[int, int]]:
     """Row and column of four pixels, one in the middle of each quarter."""
-    return [(sensor.height * i // 4, sensor.width * j // 4) for i, j in itertools.product((1, 3), repeat=2)]
+    height, width = grid.shape
+    return [(height * i // 4, width * j // 4) for i, j in itertools.product((1, 3), repeat=2)]
 
 
-def kernel_row(field: Any, values: Values, sensor: Sensor, row: int, column: int) -> Tensor:
+def kernel_row(field: Any, values: Values, grid: PixelGrid, row: int, column: int) -> Tensor:
     """K of a pixel with those at most 16 rows and columns away, (h, w), of the mean over channels."""
-    device = next(field.parameters()).device
-    rows = torch.arange(max(0, row - AROUND), min(sensor.height, row + AROUND + 1), device=device)
-    columns = torch.arange(max(0, column - AROUND), min(sensor.width, column + AROUND + 1), device=device)
-    items = sensor.items((rows[:, None] * sensor.width + columns).flatten())
-    own = sensor.items(torch.tensor([row * sensor.width + column], device=device))
+    device, (height, width) = next(field.parameters()).device, grid.shape
+    rows = torch.arange(max(0, row - AROUND), min(height, row + AROUND + 1), device=device)
+    columns = torch.arange(max(0, column - AROUND), min(width, column + AROUND + 1), device=device)
+    items = grid.items((rows[:, None] * width + columns).flatten())
+    own = grid.items(torch.tensor([row * width + column], device=device))
     assert isinstance(items, Points)
     assert isinstance(own, Points)
     with torch.no_grad():
@@ -124,8 +126,8 @@ def kernel_row(field: Any, values: Values, sensor: Sensor, row: int, column: int
     return jvp(field, values, items.positions, direction).mean(dim=-1).view(len(rows), len(columns)).cpu()
 
 
-def _positions(sensor: Sensor, pixels: Tensor, domain: Domain) -> Tensor:
-    items = sensor.items(pixels.to(domain.aabb.lower.device))
+def _positions(grid: PixelGrid, pixels: Tensor, domain: Domain) -> Tensor:
+    items = grid.items(pixels.to(domain.aabb.lower.device))
     assert isinstance(items, Points)
     return items.positions
 
@@ -153,9 +155,9 @@ def _page(found: list[Analysis]) -> list[str]:
         body += [
             "<h2>Rows of the kernel</h2>",
             "<p>How far a step for the pixel in the middle moves those around it: red with it, blue against it, as a "
-            "share of how far it moves itself. One pixel in each quarter of the picture.</p>",
-            '<div class="pictures">',
-            *(figure(f"step {one.step}", [image(_signed(row)) for row in one.rows]) for one in found),
+            "share of how far it moves itself. One pixel in each quarter of the image.</p>",
+            '<div class="images">',
+            *(figure(f"step {one.step}", [inline_image(_signed(row)) for row in one.rows]) for one in found),
             "</div>",
         ]
     errors = {f"step {a.step}": _rings(a.error) for a in found if a.error is not None}

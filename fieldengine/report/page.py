@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fieldengine.rendering.picture import render_picture
-from fieldengine.report.html import figure, image, save_page, table
+from fieldengine.metrics.spectral_error import spectral_error
+from fieldengine.renderers.image import render_image
+from fieldengine.report.html import figure, inline_image, save_page, table
 from fieldengine.report.plots import Curve, plot, svg
-from fieldengine.run import load
-from fieldengine.training.picture_scores import spectral_error
+from fieldengine.runs.run import load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Seen:
-    """A run's picture and its target (h, w, c), and what it is a picture of."""
+    """A run's image and its target (h, w, c), and what it is an image of."""
 
     values: Tensor
     target: Tensor
@@ -55,7 +55,7 @@ def write_page(
     rows: Sequence[Sequence[str]],
     notes: Sequence[str] = (),
 ) -> None:
-    """Write the page. The table is given; plots and pictures are made from the runs, those that have any.
+    """Write the page. The table is given; plots and images are made from the runs, those that have any.
 
     Raises FieldEngineError where matplotlib is missing, RunError where a run cannot be opened.
     """
@@ -63,9 +63,9 @@ def write_page(
     learning, axis = learning_of(entries)
     if learning:
         body += ["<h2>Learning</h2>", svg(plot(learning, x="step", y=axis))]
-    seen = {entry.label: picture for entry in entries if entry.runs and (picture := _seen(entry.runs[0]))}
+    seen = {entry.label: image for entry in entries if entry.runs and (image := _seen(entry.runs[0]))}
     if seen:
-        body += ["<h2>Pictures and errors</h2>", _pictures(seen)]
+        body += ["<h2>Images and errors</h2>", _images(seen)]
         body += [
             "<h2>Spectral error</h2>",
             "<p>|F[f] - F[f_theta]| / |F[f]| by ring of frequency: 0 is exact, 1 as good as nothing there.</p>",
@@ -102,35 +102,35 @@ def learning_curve(runs: Sequence[Path], metric: str) -> Curve | None:
 
 
 def _seen(path: Path) -> Seen | None:
-    """The first picture of a run's data as its field shows it; None for data without pictures."""
+    """The first image of a run's data as its field shows it; None for data without images."""
     run = load(path)
     views = run.dataset().views("test")
     if not views:
         return None
     view = views[0]
-    picture = render_picture(run.field, run.trained.renderer, run.domain, view.sensor, background=view.background)
-    return Seen(picture.values, view.target.cpu().view(picture.values.shape), view.name)
+    image = render_image(run.field, run.trained.renderer, run.domain, view.grid, background=view.background)
+    return Seen(image.values, view.target.cpu().view(image.values.shape), view.name)
 
 
-def _pictures(seen: dict[str, Seen]) -> str:
-    """The targets, then each picture beside its error, all errors on one scale."""
-    # that of the middle picture: the worst one's scale would leave all others black
-    white = max(FAINTEST_WHITE, median(float(picture.error.quantile(0.99)) for picture in seen.values()))
+def _images(seen: dict[str, Seen]) -> str:
+    """The targets, then each image beside its error, all errors on one scale."""
+    # that of the middle image: the worst one's scale would leave all others black
+    white = max(FAINTEST_WHITE, median(float(image.error.quantile(0.99)) for image in seen.values()))
     figures = []
     targets: list[Tensor] = []
-    for label, picture in seen.items():
-        if not any(torch.equal(picture.target, target) for target in targets):
-            targets.append(picture.target)
-            figures.append(figure(f"target: {picture.name}", [image(picture.target)]))
-        error = (picture.error / white).clamp(0, 1)[..., None]
-        figures.append(figure(label, [image(picture.values), image(error)]))
-    scale = f"<p>Beside each picture its absolute error, black for none, white from {white:.2g} on.</p>"
-    return scale + f'<div class="pictures">{"".join(figures)}</div>'
+    for label, image in seen.items():
+        if not any(torch.equal(image.target, target) for target in targets):
+            targets.append(image.target)
+            figures.append(figure(f"target: {image.name}", [inline_image(image.target)]))
+        error = (image.error / white).clamp(0, 1)[..., None]
+        figures.append(figure(label, [inline_image(image.values), inline_image(error)]))
+    scale = f"<p>Beside each image its absolute error, black for none, white from {white:.2g} on.</p>"
+    return scale + f'<div class="images">{"".join(figures)}</div>'
 
 
 def _spectra(seen: dict[str, Seen]) -> Figure:
     curves: dict[str, Curve] = {}
-    for label, picture in seen.items():
-        error = spectral_error(picture.values, picture.target)[1:]
+    for label, image in seen.items():
+        error = spectral_error(image.values, image.target)[1:]
         curves[label] = (list(range(1, len(error) + 1)), error.tolist())
     return plot(curves, x="cycles over the shorter side", y="relative spectral error", log="xy")

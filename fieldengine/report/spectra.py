@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fieldengine.report.plots import plot, save
-from fieldengine.suggest import Suggestion
+from fieldengine.runs.suggest import Suggestion
 
 
 def plot_suggestions(suggestions: Sequence[Suggestion], out: Path) -> list[Path]:

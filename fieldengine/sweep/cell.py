@@ -27,7 +27,7 @@ def main(scene: Path, folder: Path, device: str) -> int:
         if folder.exists() and not started:
             shutil.rmtree(folder)  # of a run that was stopped before its first checkpoint
         try:
-            from fieldengine.fitting import train
+            from fieldengine.runs.train import train
 
             run = train(scene, out=folder, resume=started, device=device)
         except FieldEngineError as reason:

@@ -46,7 +46,7 @@ def run_sweep(
     folder.prepare(sweep)
     with _Board(sweep, folder, console) as board:
         try:
-            outcomes = run_cells(sweep, folder, workers, device, board.told)
+            outcomes = run_cells(sweep, folder, workers, device, board.on_progress)
         except KeyboardInterrupt:
             write_results(sweep, folder, board.outcomes("interrupted"))
             raise
@@ -91,7 +91,7 @@ class _Board:
             self._live.update(self._table())
             self._live.__exit__(None, None, None)
 
-    def told(self, cell: Cell, state: str) -> None:
+    def on_progress(self, cell: Cell, state: str) -> None:
         was, self._states[cell.name] = self._states[cell.name], state
         self._summaries[cell.name] = summary_of(self._folder.cell(cell))
         if self._live:

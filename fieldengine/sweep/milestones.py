@@ -16,8 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldengine.training.metrics import LESS_IS_BETTER, score_of
-
 KINDS = ("reach", "after_seconds", "after_steps")
 Point = tuple[float, float, float]  # step, seconds, score
 
@@ -29,6 +27,7 @@ class Milestone:
     metric: str
     kind: str
     number: float
+    higher_is_better: bool = True
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -50,7 +49,7 @@ class Milestone:
 
     def _reached(self, curve: Sequence[Point]) -> Point | None:
         """Where the curve first is as good as the number."""
-        sign = -1.0 if LESS_IS_BETTER.get(score_of(self.metric) or "", False) else 1.0
+        sign = 1.0 if self.higher_is_better else -1.0
         for before, after in zip([None, *curve], curve, strict=False):
             if sign * after[2] >= sign * self.number:
                 return after if before is None else _between(before, after, 2, self.number)

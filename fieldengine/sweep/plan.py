@@ -29,13 +29,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fieldengine import document
-from fieldengine.document import Node, Origin
+from fieldengine.config import document
+from fieldengine.config.document import Node, Origin
+from fieldengine.config.scene import SceneConfig, check_scene
 from fieldengine.errors import SceneError, did_you_mean
-from fieldengine.registry import Registry
-from fieldengine.scene import SceneConfig, check_scene
+from fieldengine.metrics.evaluate import InstalledMetrics
+from fieldengine.plugins.registry import Registry
 from fieldengine.sweep.milestones import KINDS, Milestone
-from fieldengine.training.metrics import LESS_IS_BETTER, score_of
 
 OF_A_PROFILE = ("set", "grid", "seeds", "rows", "published", "milestones")
 KEYS = ("scene", *OF_A_PROFILE, "profiles")
@@ -116,8 +116,10 @@ def read_sweep(
     labels = {name: list(axis) for name, axis in axes.items()}
     rows = _rows(blocks.get("rows"), labels)
     without_profile = _axes(own.get("grid"), root).get(rows, {})
-    published = _published(blocks.get("published"), root, rows, labels[rows], {*labels[rows], *without_profile})
-    milestones = list(_milestones(blocks.get("milestones"), root))
+    installed = InstalledMetrics(registry)
+    known = {*labels[rows], *without_profile}
+    published = _published(blocks.get("published"), root, rows, labels[rows], known, installed)
+    milestones = list(_milestones(blocks.get("milestones"), root, installed))
     for cell in cells.values() if milestones else ():
         every, steps = cell.config.evaluation.every, cell.config.training.steps
         if not 0 < every < steps:
@@ -248,14 +250,19 @@ def _rows(node: Node | None, labels: dict[str, list[str]]) -> str:
 
 
 def _published(
-    node: Node | None, root: Node, rows: str, labels: Sequence[str], known: Collection[str]
+    node: Node | None,
+    root: Node,
+    rows: str,
+    labels: Sequence[str],
+    known: Collection[str],
+    installed: InstalledMetrics,
 ) -> dict[str, dict[str, float]]:
     """Numbers of the rows there are; the file knows more where a profile leaves some out."""
     found: dict[str, dict[str, float]] = {}
     for metric, of_labels in _mapping(node, root, "published").items():
         where, found[metric] = f"published.{metric}", {}
-        if not any(map(score_of, metric.split())):  # of a milestone's name one word is the metric
-            raise of_labels.origin.error(_no_metric(metric), where)
+        if not any(map(installed.metric_of, metric.split())):  # of a milestone's name one word is the metric
+            raise of_labels.origin.error(installed.unknown(metric), where)
         for label, number in _mapping(of_labels, root, where).items():
             value = number.plain()
             if not isinstance(value, int | float) or isinstance(value, bool):
@@ -268,17 +275,13 @@ def _published(
     return found
 
 
-def _no_metric(name: str) -> str:
-    return f"no such metric. Metrics: {', '.join(LESS_IS_BETTER)}.{did_you_mean(name, LESS_IS_BETTER)}"
-
-
-def _milestones(node: Node | None, root: Node) -> Iterator[Milestone]:
+def _milestones(node: Node | None, root: Node, installed: InstalledMetrics) -> Iterator[Milestone]:
     for metric, block in _mapping(node, root, "milestones").items():
-        if score_of(metric) is None:
-            raise block.origin.error(_no_metric(metric), f"milestones.{metric}")
+        if installed.metric_of(metric) is None:
+            raise block.origin.error(installed.unknown(metric), f"milestones.{metric}")
         for kind, numbers in _known(block, KINDS, f"milestones.{metric}.").items():
             plain = numbers.plain()
             values = plain if isinstance(plain, list) else [plain]
             if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
                 raise numbers.origin.error(f"expected numbers, found {plain!r}", f"milestones.{metric}.{kind}")
-            yield from (Milestone(metric, kind, float(value)) for value in values)
+            yield from (Milestone(metric, kind, float(value), installed.higher_is_better(metric)) for value in values)

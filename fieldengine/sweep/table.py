@@ -1,5 +1,5 @@
 """What came of a sweep: results.csv with a line for each cell, table.md with a row for each label of one axis, and
-report.html with plots and pictures besides.
+report.html with plots and images besides.
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldengine import document
+from fieldengine.config import document
+from fieldengine.config.scene import differences
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic
-from fieldengine.scene import differences
 from fieldengine.sweep.plan import Cell, Sweep
 from fieldengine.sweep.state import ERROR, is_done, summary_of
 
-Told = Callable[[Cell, str], None]
+OnProgress = Callable[[Cell, str], None]
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class SweepFolder:
             raise RunError(self.path, f"cannot be written: {reason.strerror}. Choose another --out") from reason
 
 
-def run_cells(sweep: Sweep, folder: SweepFolder, workers: int, device: str, told: Told) -> list[Outcome]:
+def run_cells(sweep: Sweep, folder: SweepFolder, workers: int, device: str, on_progress: OnProgress) -> list[Outcome]:
     """Run what is missing, `workers` at once, and return how every cell ended, in the order of the sweep.
 
-    `told` hears of each cell as it starts and ends. Raises KeyboardInterrupt after the workers have ended.
+    `on_progress` hears of each cell as it starts and ends. Raises KeyboardInterrupt after the workers have ended.
     """
     running: set[subprocess.Popen[str]] = set()
     lock, stopping = threading.Lock(), threading.Event()
@@ -82,7 +82,7 @@ def run_cells(sweep: Sweep, folder: SweepFolder, workers: int, device: str, told
         with lock:
             if stopping.is_set():
                 return Outcome(cell, "interrupted")
-            told(cell, "running")
+            on_progress(cell, "running")
             process = _start(folder.scene(cell), folder.cell(cell), device, workers)
             running.add(process)
         _, errors = process.communicate()
@@ -102,7 +102,7 @@ def run_cells(sweep: Sweep, folder: SweepFolder, workers: int, device: str, told
             for future in as_completed(futures):
                 outcome = future.result()
                 ended[outcome.cell.name] = outcome
-                told(outcome.cell, outcome.status)
+                on_progress(outcome.cell, outcome.status)
         except BaseException:
             with lock:
                 stopping.set()

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldengine.errors import RunError
+from fieldengine.kinds.kind import Module
 
 KEEP = 2  # the one before stays readable if the last is damaged
 TENSOR = "$tensor"
@@ -78,7 +79,7 @@ def load(path: Path) -> dict[str, Any]:
     return _unpack(tree, tensors, path)
 
 
-def load_module(module: nn.Module, state: Mapping[str, Any], path: Path, part: str) -> None:
+def load_module(module: Module, state: Mapping[str, Any], path: Path, part: str) -> None:
     """Give a module its tensors back.
 
     Raises RunError that names every tensor missing, unexpected or of another shape.

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
-from fieldengine.training.step import Fit
-from fieldengine.training.tile import on_trial, seconds
+from fieldengine.training.fit import Fit
+from fieldengine.training.trial import on_trial, seconds
 
 ANSWERS = ("values", "density", "rgb", "sdf")
 EXPECTED_SAVING = 0.3  # of a tile's time

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
+from torch import nn
+
+from fieldengine.config.scene import Evaluation, Training
 from fieldengine.errors import RunError, TrainingError
-from fieldengine.protocols import Advancing
-from fieldengine.scene import Evaluation, Training
+from fieldengine.kinds.field import Advancing
+from fieldengine.metrics.psnr import decibels
 from fieldengine.training import checkpoint
+from fieldengine.training.fit import Fit
 from fieldengine.training.optimizer import set_lr
-from fieldengine.training.picture_scores import decibels
 from fieldengine.training.schedule import lr_factor
-from fieldengine.training.step import Fit, training_step
+from fieldengine.training.step import training_step
 
 
 @dataclass
@@ -74,8 +77,10 @@ def train(
             loss = float(report.loss) if log else 0.0  # reading it waits for the device
             progress.step, progress.seconds = step + 1, progress.seconds + time.perf_counter() - started
             if log:
-                penalty = {"penalty": float(report.penalty)} if fit.regularizers else {}
-                for what, number in {"loss": loss, **penalty}.items():
+                further = {name: float(value) for name, value in report.losses.items()}
+                if fit.regularizers:
+                    further["penalty"] = float(report.penalty)
+                for what, number in {"loss": loss, **further}.items():
                     if not math.isfinite(number):
                         raise _diverged(f"the {what} became {number}", progress)
                 value = decibels(float(report.squared_error))
@@ -85,7 +90,7 @@ def train(
                         "step": progress.step,
                         "seconds": round(progress.seconds, 3),
                         "loss": loss,
-                        **penalty,
+                        **further,
                         "psnr_batch": value,
                         "lr": lr,
                         "items": report.n_items,
@@ -149,11 +154,17 @@ def state_of(fit: Fit, progress: Progress) -> dict[str, Any]:
         "tile": fit.tile,
         "field": fit.field.state_dict(),
         "renderer": fit.renderer.state_dict(),
+        "dataset": _state_of(fit.dataset),
         "optimizer": fit.optimizer.state_dict(),
         "ema": fit.ema.state_dict(),
         "hooks": hooks,
         "generator": fit.context.generator.get_state(),
     }
+
+
+def _state_of(dataset: Any) -> dict[str, Any]:
+    """Of a data set that owns parameters; of others nothing."""
+    return dataset.state_dict() if isinstance(dataset, nn.Module) else {}
 
 
 def restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
@@ -169,6 +180,8 @@ def restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
 def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
     checkpoint.load_module(fit.field, state["field"], path, "field")
     checkpoint.load_module(fit.renderer, state["renderer"], path, "renderer")
+    if isinstance(fit.dataset, nn.Module):
+        checkpoint.load_module(fit.dataset, state["dataset"], path, "data set")
     checkpoint.optimizer_state(fit.optimizer, state["optimizer"], path)
     fit.ema.load_state_dict(state["ema"])
     for i, hook in enumerate(_hooks(fit)):

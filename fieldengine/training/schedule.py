@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fieldengine.scene import Schedule
+from fieldengine.config.scene import Schedule
 
 
 def lr_factor(schedule: Schedule, step: int, steps: int) -> float:

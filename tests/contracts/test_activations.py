@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.document import Node, Origin
-from fieldengine.options import Reading, parse_plugin
-from fieldengine.registry import Plugin, Registry
+from fieldengine.config.document import Node, Origin
+from fieldengine.config.parse import Reading, parse_plugin
+from fieldengine.plugins.registry import Plugin, Registry
 
 REGISTRY = Registry()
 ACTIVATIONS = [plugin for plugin in REGISTRY if plugin.kind == "activations"]

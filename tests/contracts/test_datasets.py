@@ -1,4 +1,4 @@
-"""What every installed data set promises: a complete domain, sound batches, pictures that fit their sensors."""
+"""What every installed data set promises: a complete domain, sound batches, images that fit their grids."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 
-from fieldengine.build import build_dataset, build_fit
-from fieldengine.registry import Registry
-from fieldengine.rendering.domain import describe, restore
-from fieldengine.rendering.sensors import restore as restore_sensor
-from fieldengine.scene import SceneConfig, read_scene
+from fieldengine.cameras.restore import restore as restore_sensor
+from fieldengine.config.scene import SceneConfig, read_scene
+from fieldengine.datasets.domain import describe, restore
+from fieldengine.plugins.registry import Registry
+from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.types import Domain, Points, Rays, RunContext
 
 REGISTRY = Registry()
@@ -26,15 +26,15 @@ TASKS = ("image", "sdf", "views")
 
 
 def blender_scene(folder: Path) -> Path:
-    """Two splits of 8x8 RGBA pictures of a disc, taken from around the origin."""
+    """Two splits of 8x8 RGBA images of a disc, taken from around the origin."""
     for split, n, turned in (("train", 3, 0.0), ("test", 2, 0.5)):
         (folder / split).mkdir(parents=True)
         frames = []
         for i in range(n):
             y, x = np.mgrid[0:8, 0:8] - 3.5
             alpha = np.where(np.hypot(x, y) < 3, 255, 0)
-            picture = np.stack([np.full((8, 8), 40 * i + 20), 30 * (x + 4), 30 * (y + 4), alpha], axis=-1)
-            iio.imwrite(folder / split / f"r_{i}.png", picture.astype(np.uint8))
+            image = np.stack([np.full((8, 8), 40 * i + 20), 30 * (x + 4), 30 * (y + 4), alpha], axis=-1)
+            iio.imwrite(folder / split / f"r_{i}.png", image.astype(np.uint8))
             angle = 2 * math.pi * i / n + turned
             c, s = math.cos(angle), math.sin(angle)  # on a circle around z, looking inwards
             pose = [[-s, 0.0, c, 4 * c], [c, 0.0, s, 4 * s], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -92,17 +92,17 @@ def test_its_domain_is_complete(dataset: Any):
     if domain.task == "views":
         assert domain.background is not None
         assert len(domain.background) == domain.out_dim
-        assert domain.sensor is not None
+        assert domain.grid is not None
     if domain.task == "sdf":
-        assert dataset.shape is not None
+        assert dataset.surface is not None
 
 
 def test_its_domain_survives_a_file_of_json(dataset: Any):
     domain: Domain = dataset.domain
-    again = restore(json.loads(json.dumps(describe(domain))), torch.device("cpu"))
+    again = restore(json.loads(json.dumps(describe(domain))), torch.device("cpu"), REGISTRY)
     assert torch.equal(again.aabb.lower, domain.aabb.lower)
     assert torch.equal(again.aabb.upper, domain.aabb.upper)
-    for name in ("task", "out_dim", "sensor", "centre", "radius", "elevation", "up", "background"):
+    for name in ("task", "out_dim", "grid", "centre", "radius", "elevation", "up", "background"):
         assert getattr(again, name) == getattr(domain, name), name
 
 
@@ -177,31 +177,31 @@ def test_its_views_fit_their_sensors(dataset: Any):
     assert dataset.domain.task == "sdf" or found["test"], "there is something to score"
     assert list(dataset.views("no such split")) == [] or dataset.domain.task == "image"
     for view in (view for views in found.values() for view in views):
-        n = view.sensor.height * view.sensor.width
+        n = math.prod(view.grid.shape)
         assert view.name
         assert view.target.shape == (n, dataset.domain.out_dim)
         assert 0.0 <= float(view.target.min()) <= float(view.target.max()) <= 1.0
         assert view.background is None or view.background.shape == (dataset.domain.out_dim,)
         pixels = torch.tensor([0, n - 1])
-        items = view.sensor.items(pixels)
-        again = restore_sensor(json.loads(json.dumps(view.sensor.describe()))).items(pixels)
+        items = view.grid.items(pixels)
+        again = restore_sensor(json.loads(json.dumps(view.grid.describe()))).items(pixels)
         for name in vars(items):
             assert torch.equal(getattr(items, name), getattr(again, name))
 
 
-def test_held_out_pictures_are_not_the_ones_it_trains_on(dataset: Any):
-    if dataset.domain.task == "image":  # one picture is every split
+def test_held_out_images_are_not_the_ones_it_trains_on(dataset: Any):
+    if dataset.domain.task == "image":  # one image is every split
         return
-    poses = [view.sensor for view in dataset.views("train")]
-    assert all(view.sensor not in poses for view in dataset.views("test"))
+    poses = [view.grid for view in dataset.views("train")]
+    assert all(view.grid not in poses for view in dataset.views("test"))
 
 
 def test_the_portrait_shows_the_box(dataset: Any):
-    """The picture that `render` makes when nothing else is asked looks at what is fitted."""
-    sensor, aabb = dataset.domain.sensor, dataset.domain.aabb
-    if sensor is None:
+    """The image that `render` makes when nothing else is asked looks at what is fitted."""
+    grid, aabb = dataset.domain.grid, dataset.domain.aabb
+    if grid is None:
         return
-    middle = sensor.items(torch.tensor([sensor.height // 2 * sensor.width + sensor.width // 2]))
+    middle = grid.items(torch.tensor([grid.shape[0] // 2 * grid.shape[1] + grid.shape[1] // 2]))
     if isinstance(middle, Points):
         nearest = middle.positions[0]
     else:
@@ -216,7 +216,7 @@ def test_its_notes_are_sentences(dataset: Any):
 
 
 def test_its_default_field_and_renderer_are_installed_and_fit(config: SceneConfig, dataset: Any):
-    options = type(config.dataset)
+    options: Any = config.dataset
     assert options.default_field in REGISTRY.names("fields")
     assert options.default_renderer in REGISTRY.names("renderers")
     fit, trained = build_fit(config, dataset, context_of())

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.document import Origin, from_python
-from fieldengine.options import Reading, parse_plugin
-from fieldengine.registry import Plugin, Registry
+from fieldengine.config.document import Origin, from_python
+from fieldengine.config.parse import Reading, parse_plugin
+from fieldengine.plugins.registry import Plugin, Registry
 
 REGISTRY = Registry()
 ENCODINGS = [plugin for plugin in REGISTRY if plugin.kind == "encodings"]

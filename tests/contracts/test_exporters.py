@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.build import TrainedField
 from fieldengine.errors import FieldEngineError, RunError, SceneError
 from fieldengine.export.command import export_file
 from fieldengine.export.field import FieldExporter
-from fieldengine.registry import Registry
-from fieldengine.rendering.direct import DirectRenderer
+from fieldengine.plugins.registry import Registry
+from fieldengine.renderers.direct import DirectRenderer
+from fieldengine.runs.build import TrainedField
 from fieldengine.types import Aabb, Domain
 
 REGISTRY = Registry()

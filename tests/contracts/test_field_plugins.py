@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.document import Origin, from_python
-from fieldengine.options import Reading, keys, parse_plugin
-from fieldengine.protocols import RadianceField, SignalField, SurfaceField
-from fieldengine.registry import Registry
+from fieldengine.config.document import Origin, from_python
+from fieldengine.config.keys import keys
+from fieldengine.config.parse import Reading, parse_plugin
+from fieldengine.kinds.field import RadianceField, SignalField, SurfaceField
+from fieldengine.plugins.registry import Registry
 from fieldengine.types import Aabb
 
 REGISTRY = Registry()

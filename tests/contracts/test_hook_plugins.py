@@ -19,13 +19,14 @@ import torch
 import trimesh
 from torch import Tensor
 
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import FieldEngineError, RunError
+from fieldengine.plugins.registry import Registry
 from fieldengine.precision import matrix_products
-from fieldengine.registry import Registry
-from fieldengine.scene import read_scene
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training.fit import Fit
 from fieldengine.training.loop import Progress, restore, state_of
-from fieldengine.training.step import Fit, training_step
+from fieldengine.training.step import training_step
 from fieldengine.types import RunContext
 
 REGISTRY = Registry()
@@ -42,16 +43,16 @@ KEYS: dict[str, dict[str, Any]] = {
 }
 SMALL: dict[str, Any] = {"width": 8, "depth": 1, "encoding": "identity", "activation": "siren"}
 DATA: dict[str, dict[str, Any]] = {
-    "picture": {"type": "image", "path": "photo.png"},
+    "image": {"type": "image", "path": "photo.png"},
     "mesh": {"type": "mesh", "path": "ball.ply", "n_samples": 1000},
     "views": {"type": "procedural", "views": 2, "test_views": 1, "size": 10},
 }
-FIELDS = {"picture": "signal", "mesh": "surface", "views": "radiance"}
+FIELDS = {"image": "signal", "mesh": "surface", "views": "radiance"}
 STEPS = 2
 # what cannot be, and what the message says of it: hook, data, part of a field
 REFUSED = {
-    ("egra|evos|expansive|soft_mining", "mesh|views", ".*"): "picture",
-    (".*", "picture", "spherical_harmonics"): "3-D",
+    ("egra|evos|expansive|soft_mining", "mesh|views", ".*"): "image",
+    (".*", "image", "spherical_harmonics"): "3-D",
 }
 
 
@@ -131,17 +132,17 @@ def check(folder: Path, hook: str, data: str, field: dict[str, Any]) -> None:
 def test_it_trains_each_kind_of_data_with_each_field(hook: str, data: str, folder: Path):
     check(folder, hook, data, {})
     check(folder, hook, data, {"encoding": written("hash_grid"), "activation": "relu"})
-    if data == "picture":
+    if data == "image":
         check(folder, hook, data, {"type": "filter_network"})
 
 
 def test_a_checkpoint_without_the_state_of_a_hook_is_damaged(folder: Path):
-    fit = made(folder, written("nint"), "picture", {})
+    fit = made(folder, written("nint"), "image", {})
     with pytest.raises(RunError, match="is damaged: its state cannot be put back"):
         restore(fit, {**state_of(fit, Progress(1)), "hooks": {}}, folder)
 
 
-@pytest.mark.parametrize("data", ["picture", "views"])
+@pytest.mark.parametrize("data", ["image", "views"])
 @pytest.mark.parametrize("hook", REGISTRY.names("hooks"))
 def test_it_trains_with_values_of_half_precision(hook: str, data: str, folder: Path):
     if refusal(hook, data, {}) is None:
@@ -158,4 +159,4 @@ def test_it_trains_rays_with_each_parameterization(hook: str, name: str, folder:
 @pytest.mark.parametrize("field", parts_of_fields(), ids=lambda field: "-".join(b["type"] for b in field.values()))
 @pytest.mark.parametrize("hook", REGISTRY.names("hooks"))
 def test_it_trains_each_part_of_a_field(hook: str, field: dict[str, Any], folder: Path):
-    check(folder, hook, "picture", field)
+    check(folder, hook, "image", field)

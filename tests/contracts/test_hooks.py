@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 import fieldengine
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import FieldEngineError, PluginError, SceneError
-from fieldengine.scene import read_scene
+from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training import checkpoint
-from fieldengine.training.step import Fit, Residuals, training_step
+from fieldengine.training.fit import Fit
+from fieldengine.training.oracle import Residuals
+from fieldengine.training.step import training_step
 from fieldengine.types import Batch, RunContext
 
 MODULE = '''
@@ -28,6 +30,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from fieldengine.api import Lattice
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class ScaleTransform:
         self.now = self.factor
         self.factor += self.growth
 
-    def adjust(self, cotangent, batch, rendered):
+    def adjust(self, cotangent, batch, rendered, rows):
         assert cotangent.shape == rendered.values.shape == batch.targets.shape
         return self.now * cotangent
 
@@ -124,13 +128,13 @@ class Small:
 
 
 class SmallPenalty:
-    grid = 3
+    points = Lattice(3)
 
     def __init__(self, weight, known):
         self.weight, self.known = weight, known
 
     def penalty(self, step, field, points):
-        self.points = points
+        self.seen = points
         return self.weight * field(points).square().mean()
 
 
@@ -143,7 +147,7 @@ class Level:
 
 
 class LevelModule(nn.Module):
-    grid = 2
+    points = Lattice(2)
 
     def __init__(self):
         super().__init__()
@@ -284,7 +288,7 @@ def test_the_oracle_tells_rendered_minus_target_of_the_field_as_it_is_now(make: 
 
 
 def test_a_sampler_beats_chance_where_it_says_it_does(make: Make):
-    """Training on the first rows of a picture alone fits those rows and not the others."""
+    """Training on the first rows of an image alone fits those rows and not the others."""
     fit = make("image", "first")
     fit.batch_size = 96
     stepped(fit, 150)
@@ -341,7 +345,7 @@ def test_the_gradient_of_the_penalty_is_added_to_that_of_the_data(make: Make, ki
     assert extra.abs().max() > 0
     torch.testing.assert_close(gradients(punished), gradients(plain) + extra, rtol=1e-4, atol=1e-7)
     hook: Any = punished.regularizers[0]
-    assert torch.equal(hook.points, points), "a grid over the field's own box"
+    assert torch.equal(hook.seen, points), "a grid over the field's own box"
 
 
 def test_penalties_of_several_hooks_add_up(make: Make):
@@ -445,21 +449,21 @@ def test_two_gradient_transforms_at_once_are_refused_with_both_names(write: Writ
 
 def test_a_hook_that_offers_nothing_is_refused_with_what_it_could_offer(write: Write, tmp_path: Path):
     reason = refused(write("image", "idle"), tmp_path / "run")
-    assert isinstance(reason, PluginError)
+    assert isinstance(reason, PluginError | SceneError)
     for word in ('"idle"', "select", "prepare", "adjust", "penalty"):
         assert word in str(reason)
 
 
 def test_a_hook_that_asks_for_something_unknown_is_refused_with_what_there_is(write: Write, tmp_path: Path):
     reason = refused(write("image", "dreamer"), tmp_path / "run")
-    assert isinstance(reason, PluginError)
+    assert isinstance(reason, PluginError | SceneError)
     assert "Dreamer.build asks for moon, tide" in str(reason)
     assert "the engine offers field, domain, n_items, steps, context" in str(reason)
 
 
 def test_a_hook_that_asks_for_something_unknown_is_named_with_its_distribution(write: Write, tmp_path: Path):
     reason = refused(write("image", "dreamer"), tmp_path / "run")
-    assert isinstance(reason, PluginError)
+    assert isinstance(reason, PluginError | SceneError)
     assert (reason.distribution, reason.version) == ("stranger", "1.0")
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.document import Node, Origin
+from fieldengine.config.document import Node, Origin
+from fieldengine.config.parse import Reading, parse_plugin
 from fieldengine.fields.collapse import collapse_like, collapsed_state
 from fieldengine.fields.mlp import MLP
-from fieldengine.options import Reading, parse_plugin
-from fieldengine.registry import Plugin, Registry
+from fieldengine.plugins.registry import Plugin, Registry
 
 REGISTRY = Registry()
 OFFERED = [plugin for plugin in REGISTRY if plugin.kind == "parameterizations"]

@@ -13,10 +13,10 @@ import torch
 import trimesh
 from torch import Tensor, nn
 
-from fieldengine.build import TrainedField
 from fieldengine.errors import TrainingError
 from fieldengine.export.mesh import FORMATS, MeshExporter, extract
 from fieldengine.export.points import PointsExporter
+from fieldengine.runs.build import TrainedField
 from fieldengine.types import Aabb, Domain
 
 CENTRE = np.array([10.0, 0.0, -5.0])

@@ -16,8 +16,8 @@ from torch import Tensor
 
 import fieldengine
 from fieldengine.errors import FieldEngineError, RunError
-from fieldengine.rendering.picture import render_picture
-from fieldengine.run import Run
+from fieldengine.renderers.image import render_image
+from fieldengine.runs.run import Run
 
 SINES = "field: {encoding: identity, activation: {type: finer, omega: 5, first_omega: 5}, width: 8, depth: 1}\n"
 SCENES = {
@@ -66,12 +66,12 @@ def test_a_field_file_gives_the_same_bits_without_data_or_run(trained: Callable[
         before, after = getattr(run.trained, part).state_dict(), getattr(loaded.trained, part).state_dict()
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)
-    sensor = run.domain.sensor
-    assert sensor is not None
-    assert loaded.domain.sensor == sensor
-    small = sensor.resized(9, 9)
-    pictures = [render_picture(r.field, r.trained.renderer, r.domain, small).values for r in (run, loaded)]
-    assert torch.equal(*pictures)
+    grid = run.domain.grid
+    assert grid is not None
+    assert loaded.domain.grid == grid
+    small = grid.resized(9, 9)
+    images = [render_image(r.field, r.trained.renderer, r.domain, small).values for r in (run, loaded)]
+    assert torch.equal(*images)
 
 
 def test_a_field_file_remembers_its_scores_and_can_be_exported_again(trained: Callable[[str], Run], tmp_path: Path):
@@ -158,8 +158,8 @@ CHANGES: dict[str, tuple[Callable[[Any, dict[str, Tensor]], Any], str]] = {
     "a domain that is text": (lambda header, tensors: header.update(domain="plane"), "damaged"),
     "a box of one corner": (lambda header, tensors: header["domain"].update(aabb=[[0, 0]]), "damaged"),
     "a box of letters": (lambda header, tensors: header["domain"].update(aabb=[["a"], ["b"]]), "damaged"),
-    "an unknown sensor": (lambda header, tensors: header["domain"]["sensor"].update(kind="eye"), "damaged"),
-    "a sensor without a size": (lambda header, tensors: header["domain"]["sensor"].pop("width") and None, "damaged"),
+    "an unknown grid": (lambda header, tensors: header["domain"]["grid"].update(kind="eye"), "damaged"),
+    "a grid without a size": (lambda header, tensors: header["domain"]["grid"].pop("shape") and None, "damaged"),
     "a tensor too few": (lambda header, tensors: tensors.pop("field.mlp.layers.1.bias") is None, "is missing"),
     "a tensor too many": (
         lambda header, tensors: tensors.update({"field.extra": torch.zeros(1)}), "is not part of this field",

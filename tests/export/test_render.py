@@ -1,4 +1,4 @@
-"""What `render` writes: pictures of any size, videos along a path, and surfaces as clay."""
+"""What `render` writes: images of any size, videos along a path, and surfaces as clay."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 import fieldengine
-from fieldengine.build import TrainedField
-from fieldengine.cli import app
+from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.grid import SignalGrid
+from fieldengine.cameras.paths import look_at, orbit, spiral
+from fieldengine.cli.app import app
 from fieldengine.errors import DataError, FieldEngineError, RunError
 from fieldengine.export.render import MAX_PIXELS, render_file, sized
-from fieldengine.rendering.direct import DirectRenderer
-from fieldengine.rendering.paths import look_at, orbit, spiral
-from fieldengine.rendering.picture import render_picture
-from fieldengine.rendering.sensors import Camera, PointGrid
+from fieldengine.renderers.direct import DirectRenderer
+from fieldengine.renderers.image import render_image
+from fieldengine.runs.build import TrainedField
 from fieldengine.types import Aabb, Domain
 
 CENTRE = torch.tensor([10.0, 0.0, -5.0])
@@ -52,8 +53,8 @@ def camera(size: int = 40, eye: tuple[float, float, float] = (10.0, 3.0, 5.0)) -
 
 @pytest.fixture
 def flat() -> TrainedField:
-    """A picture of 24 by 16 pixels."""
-    domain = Domain(task="image", aabb=Aabb.of([-1, -1], [1, 1]), out_dim=3, sensor=PointGrid(16, 24, 16, 24))
+    """An image of 24 by 16 pixels."""
+    domain = Domain(task="image", aabb=Aabb.of([-1, -1], [1, 1]), out_dim=3, grid=SignalGrid.of((16, 24)))
     return TrainedField(Ramp(), DirectRenderer(), domain)
 
 
@@ -64,7 +65,7 @@ def clay() -> TrainedField:
         task="sdf",
         aabb=Aabb(CENTRE - 2.4, CENTRE + 2.4),
         out_dim=1,
-        sensor=camera(),
+        grid=camera(),
         centre=tuple(CENTRE.tolist()),
         radius=10.0,
         up=(0.0, 1.0, 0.0),
@@ -81,12 +82,12 @@ def silhouette(of: Camera) -> Tensor:
     return ((to_centre.square().sum(dim=-1) - along.square()) < RADIUS**2).view(of.height, of.width)
 
 
-def covered(picture: Any) -> Any:
+def covered(image: Any) -> Any:
     """Pixels that are not the white background."""
-    return np.asarray(picture).min(axis=-1) < 250
+    return np.asarray(image).min(axis=-1) < 250
 
 
-# ---------------------------------------------------------------------------------------------------- flat pictures
+# ---------------------------------------------------------------------------------------------------- flat images
 
 
 def test_a_flat_field_is_written_pixel_by_pixel(flat: TrainedField, tmp_path: Path):
@@ -103,7 +104,7 @@ def test_scale_multiplies_the_pixels_of_both_sides(flat: TrainedField, tmp_path:
     out = render_file(flat, tmp_path / "p.png", folder=tmp_path, scale=scale)
     found = iio.imread(out).astype(float) / 255
     assert found.shape == (*shape, 3)
-    # the same picture, not a part of it
+    # the same image, not a part of it
     np.testing.assert_allclose(found.mean(axis=(0, 1)), [0.5, 0.5, 0.0], atol=0.01)
     assert found[0, 0, :2].max() < 0.1
     assert found[-1, -1, :2].min() > 0.9
@@ -121,7 +122,7 @@ def test_no_pixels_and_too_many_are_refused_before_any_work(flat: TrainedField, 
     assert not list(tmp_path.iterdir())
 
 
-def test_a_camera_path_is_refused_for_a_flat_picture(flat: TrainedField, tmp_path: Path):
+def test_a_camera_path_is_refused_for_a_flat_image(flat: TrainedField, tmp_path: Path):
     with pytest.raises(FieldEngineError, match="seen by cameras"):
         render_file(flat, tmp_path / "p.png", folder=tmp_path, path="orbit")
 
@@ -137,9 +138,9 @@ def test_a_wrong_ending_is_refused_before_any_work(flat: TrainedField, clay: Tra
             render_file(trained, tmp_path / "p.txt", folder=tmp_path)
 
 
-def test_a_field_without_a_picture_is_told_so(flat: TrainedField, tmp_path: Path):
+def test_a_field_without_a_image_is_told_so(flat: TrainedField, tmp_path: Path):
     bare = TrainedField(flat.field, flat.renderer, Domain(task="sdf", aabb=flat.domain.aabb, out_dim=3))
-    with pytest.raises(RunError, match="no picture to render"):
+    with pytest.raises(RunError, match="no image to render"):
         render_file(bare, None, folder=tmp_path)
 
 
@@ -147,23 +148,23 @@ def test_a_field_without_a_picture_is_told_so(flat: TrainedField, tmp_path: Path
 
 
 def test_clay_shows_the_silhouette_of_the_ball(clay: TrainedField):
-    sensor = camera(120)
-    values = render_picture(clay.field, clay.renderer, clay.domain, sensor).values
+    grid = camera(120)
+    values = render_image(clay.field, clay.renderer, clay.domain, grid).values
     assert values.shape == (120, 120, 3)
-    shown, expected = values.amin(dim=-1) < 0.99, silhouette(sensor)
+    shown, expected = values.amin(dim=-1) < 0.99, silhouette(grid)
     assert 0.1 < float(expected.float().mean()) < 0.6
     assert float((shown != expected).float().mean()) < 0.005, "but for a rim of single pixels"
 
 
 def test_clay_is_lit_from_the_camera_and_from_above(clay: TrainedField):
-    values = render_picture(clay.field, clay.renderer, clay.domain, camera(121, (10.0, 0.0, 5.0))).values
+    values = render_image(clay.field, clay.renderer, clay.domain, camera(121, (10.0, 0.0, 5.0))).values
     bright = values.mean(dim=-1)
     middle, rim = bright[60, 60], bright[60, silhouette(camera(121, (10.0, 0.0, 5.0)))[60].nonzero()[2, 0]]
     assert middle > rim
     assert bright[45, 60] > bright[75, 60]
 
 
-def test_a_picture_of_a_scene_with_cameras_is_its_portrait(clay: TrainedField, tmp_path: Path):
+def test_a_image_of_a_scene_with_cameras_is_its_portrait(clay: TrainedField, tmp_path: Path):
     out = render_file(clay, tmp_path / "p.png", folder=tmp_path)
     assert (covered(iio.imread(out)) != silhouette(camera()).numpy()).mean() < 0.02
     wide = render_file(clay, tmp_path / "w.png", folder=tmp_path, size=(60, 30))
@@ -175,12 +176,14 @@ def test_a_picture_of_a_scene_with_cameras_is_its_portrait(clay: TrainedField, t
 
 
 def test_an_orbit_is_a_video_of_as_many_frames_as_asked_for(clay: TrainedField, tmp_path: Path):
-    told: list[tuple[int, int]] = []
-    out = render_file(clay, None, folder=tmp_path, frames=5, told=lambda done, of: told.append((done, of)))
+    on_progress: list[tuple[int, int]] = []
+    out = render_file(
+        clay, None, folder=tmp_path, frames=5, on_progress=lambda done, of: on_progress.append((done, of))
+    )
     assert out == tmp_path / "orbit.mp4"
     found = iio.imread(out, plugin="pyav")
     assert found.shape == (5, 40, 40, 3)
-    assert told == [(i, 5) for i in range(1, 6)]
+    assert on_progress == [(i, 5) for i in range(1, 6)]
     areas = covered(found).mean(axis=(1, 2))
     np.testing.assert_allclose(areas, areas[0], rtol=0.05)  # a ball looks the same from everywhere on the circle
     assert areas[0] > 0.1
@@ -214,7 +217,7 @@ def test_a_path_may_come_from_a_file_of_poses(clay: TrainedField, tmp_path: Path
     assert far / near == pytest.approx((tangents[1] / tangents[0]) ** 2, rel=0.15)
 
 
-def test_a_picture_along_a_path_is_its_first_frame(clay: TrainedField, tmp_path: Path):
+def test_a_image_along_a_path_is_its_first_frame(clay: TrainedField, tmp_path: Path):
     file = tmp_path / "flight.json"
     file.write_text(json.dumps(poses((30.0, 0.0, -5.0), (10.0, 0.0, 5.0))))
     out = render_file(clay, tmp_path / "p.png", folder=tmp_path, path=str(file))
@@ -243,7 +246,7 @@ def test_a_path_that_is_none_is_refused_with_those_there_are(clay: TrainedField,
 def test_sized_keeps_what_a_camera_sees():
     before, after = camera(40), sized(camera(40), 2.0, None)
     corner, far = before.items(torch.tensor([0, 1, 40, 41])), after.items(torch.tensor([81]))
-    # the pixel (1, 1) of the fine picture lies in the pixel (0, 0) of the coarse one
+    # the pixel (1, 1) of the fine image lies in the pixel (0, 0) of the coarse one
     angle = (far.viewdirs[0] @ corner.viewdirs.T).argmax()
     assert int(angle) == 0
 

@@ -10,7 +10,7 @@ from fieldengine.fields.mlp import MLP
 from fieldengine.fields.radiance import Radiance, TruncatedExp
 from fieldengine.fields.signal import Signal
 from fieldengine.fields.surface import Surface, unit_of
-from fieldengine.protocols import RadianceField, SignalField, SurfaceField
+from fieldengine.kinds.field import RadianceField, SignalField, SurfaceField
 from fieldengine.types import Aabb
 from fieldengine_plugins.activations.finer import Finer
 from fieldengine_plugins.activations.relu import Relu

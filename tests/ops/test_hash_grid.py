@@ -65,10 +65,10 @@ def test_a_dense_level_is_multilinear_interpolation_with_a_half_cell_offset(dim:
     table = random_table((level,), features=3)
     x = random_positions(500, dim)
     # vertex number p = 6 x + 0.5 counts from 0 to 6; grid_sample counts the same vertices from -1 to 1, x fastest
-    picture = table[: 7**dim].T.reshape(1, 3, *[7] * dim)
+    image = table[: 7**dim].T.reshape(1, 3, *[7] * dim)
     places = ((x * 6 + 0.5) * (2 / 6) - 1).view(1, *[1] * (dim - 1), 500, dim)
     expected = torch.nn.functional.grid_sample(
-        picture, places, mode="bilinear", padding_mode="border", align_corners=True
+        image, places, mode="bilinear", padding_mode="border", align_corners=True
     )
     torch.testing.assert_close(hash_encode(x, table, (level,)), expected.reshape(3, 500).T)
 

@@ -12,19 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from fieldengine.build import build_dataset, build_fit
-from fieldengine.protocols import BatchSampler, GradientTransform
-from fieldengine.registry import Registry
-from fieldengine.scene import read_scene
-from fieldengine.training.step import Fit, training_step
+from fieldengine.config.scene import read_scene
+from fieldengine.kinds.hook import BatchSampler, GradientTransform
+from fieldengine.plugins.registry import Registry
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training.fit import Fit
+from fieldengine.training.step import training_step
 from fieldengine.types import RunContext
 
 H, W, STEPS = 13, 7, 40
-EDGE = 4  # the first bright column of the picture
+EDGE = 4  # the first bright column of the image
 SIGNAL = "field: {encoding: identity, activation: {type: siren, omega: 8}, width: 8, depth: 1}"
 RADIANCE = "field: {encoding: {type: hash_grid, n_levels: 2, log2_table: 6, finest: 16}, width: 8}\n"
 SCENES = {
-    "image": f"dataset: {{type: image, path: picture.png}}\n{SIGNAL}",
+    "image": f"dataset: {{type: image, path: image.png}}\n{SIGNAL}",
     "mesh": f"dataset: {{type: mesh, path: ball.ply, n_samples: 1000}}\n{SIGNAL}",
     "procedural": "dataset: {type: procedural, views: 2, test_views: 1, size: 12}\n"
     + RADIANCE
@@ -45,10 +46,10 @@ def registry() -> Registry:
 
 @pytest.fixture
 def make(ball: Path, scene: Callable[..., Path], registry: Registry) -> Callable[..., Fit]:
-    """Everything a step works with, with a sampler of these options. The picture is 13 high and 7 wide, half bright."""
-    picture = np.full((H, W, 3), 40, np.uint8)
-    picture[:, EDGE:] = 215
-    iio.imwrite(ball.parent / "picture.png", picture)
+    """Everything a step works with, with a sampler of these options. The image is 13 high and 7 wide, half bright."""
+    image = np.full((H, W, 3), 40, np.uint8)
+    image[:, EDGE:] = 215
+    iio.imwrite(ball.parent / "image.png", image)
 
     def build(options: Any = None, kind: str = "image", **changes: Any) -> Fit:
         training = f"training: {{steps: {STEPS}, batch_size: full, lr: 1.0e-2}}"

@@ -49,7 +49,7 @@ def test_filters_are_drawn_as_published():
 
 
 @pytest.mark.parametrize("filters", ["fourier", "gabor"])
-def test_it_learns_a_picture(filters: str, scene: Callable[[str], Path], photo: Path, tmp_path: Path):
+def test_it_learns_a_image(filters: str, scene: Callable[[str], Path], photo: Path, tmp_path: Path):
     path = scene(
         "dataset: {type: image, path: photo.png}\n"
         f"field: {{type: filter_network, filters: {filters}, width: 32, depth: 3, scale: 8}}\n"

@@ -1,4 +1,4 @@
-"""A sampler, a gradient transform and a regulariser in one scene, on a picture, a mesh and views."""
+"""A sampler, a gradient transform and a regulariser in one scene, on an image, a mesh and views."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import fieldengine
 from fieldengine.errors import SceneError
 
 DATA = {
-    "picture": "{type: image, path: photo.png}",
+    "image": "{type: image, path: photo.png}",
     "mesh": "{type: mesh, path: box.ply, n_samples: 2000}",
     "views": "{type: procedural, views: 2, test_views: 1, size: 16}",
 }
-SAMPLER = {"picture": "", "mesh": ", candidates: 400", "views": ", candidates: 300"}
+SAMPLER = {"image": "", "mesh": ", candidates: 400", "views": ", candidates: 300"}
 KAR = "{type: kar, weight: 0.01, grid: 8, keys: 32, rank: 8}"
 
 
@@ -53,7 +53,7 @@ def test_three_kinds_of_hooks_train_together_and_resume_to_the_same_bits(kind: s
 )
 def test_two_of_one_kind_are_refused_with_the_reason(pair: str, message: str, scene: Path, tmp_path: Path):
     scene.write_text(
-        f"dataset: {DATA['picture']}\nfield: {{encoding: identity}}\ntraining: {{steps: 1, hooks: {pair}}}\n"
+        f"dataset: {DATA['image']}\nfield: {{encoding: identity}}\ntraining: {{steps: 1, hooks: {pair}}}\n"
     )
     with pytest.raises(SceneError, match=message):
         fieldengine.train(scene, out=tmp_path / "run")

@@ -12,25 +12,27 @@ import torch
 from torch import Tensor, nn
 
 import fieldengine
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import FieldEngineError, TrainingError
-from fieldengine.scene import read_scene
-from fieldengine.training.step import Fit, render_and_backpropagate, training_step
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training.fit import Fit
+from fieldengine.training.penalties import Looked
+from fieldengine.training.step import backpropagate, training_step
 from fieldengine.types import RunContext
 from fieldengine_plugins.hooks import balancing
 from fieldengine_plugins.hooks.balancing import balance
 from fieldengine_plugins.hooks.neighbours import heaviest_samples, look_of, z_order
-from fieldengine_plugins.hooks.patches import PictureGroups
+from fieldengine_plugins.hooks.patches import ImageGroups
 
 MakeFit = Callable[..., Fit]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> MakeFit:
-    """A fit of a 12 x 8 picture whose pixels are all different."""
+    """A fit of a 12 x 8 image whose pixels are all different."""
     y, x = np.mgrid[0:8, 0:12]
-    picture = np.stack([20 * x, 30 * y, (7 * x * y) % 255], axis=-1).astype(np.uint8)
-    iio.imwrite(tmp_path / "photo.png", picture)
+    image = np.stack([20 * x, 30 * y, (7 * x * y) % 255], axis=-1).astype(np.uint8)
+    iio.imwrite(tmp_path / "photo.png", image)
 
     def build(hooks: str = "[]", **changes: object) -> Fit:
         path = tmp_path / "scene.yaml"
@@ -101,7 +103,7 @@ def test_groups_of_one_pixel_are_exact_preconditioning_by_the_kernel(make: MakeF
 def test_each_place_of_all_patches_is_multiplied_by_s(make: MakeFit, patch: int):
     fit = make(f"[{{type: iga, balanced: 2, patch: {patch}, representative: centre}}]")
     hook = fit.transform
-    assert isinstance(hook, PictureGroups)
+    assert isinstance(hook, ImageGroups)
     down, across = -(-8 // patch), -(-12 // patch)
     j = jacobian(fit, hook.centres)
     s = matrix_s(j @ j.T, 2)
@@ -125,16 +127,16 @@ def test_the_tile_changes_nothing_but_rounding(make: MakeFit):
     torch.testing.assert_close(gradient(make(hooks, tile=1)), gradient(make(hooks, tile=96)), rtol=1e-4, atol=1e-7)
 
 
-def patches_of_picture(side: int) -> Tensor:
-    """The patch of each pixel of the picture, row by row, (96,)."""
+def patches_of_image(side: int) -> Tensor:
+    """The patch of each pixel of the image, row by row, (96,)."""
     y, x = np.divmod(np.arange(96), 12)
     return torch.from_numpy((y // side) * -(-12 // side) + x // side)
 
 
 def test_centres_lie_one_in_each_patch_in_order(make: MakeFit):
     hook = make("[{type: iga, balanced: 2, patch: 5}]").transform
-    assert isinstance(hook, PictureGroups)
-    assert patches_of_picture(5)[hook.centres].tolist() == list(range(6))
+    assert isinstance(hook, ImageGroups)
+    assert patches_of_image(5)[hook.centres].tolist() == list(range(6))
     assert hook.centres.tolist()[:3] == [2 * 12 + 2, 2 * 12 + 7, 2 * 12 + 10]
 
 
@@ -142,8 +144,8 @@ def test_centres_lie_one_in_each_patch_in_order(make: MakeFit):
 @pytest.mark.parametrize("which", ["previous", "residual"])
 def test_the_representative_is_where_a_patch_is_most_wrong(make: MakeFit, which: str, patch: int):
     fit = make(f"[{{type: iga, balanced: 2, patch: {patch}, representative: {which}}}]")
-    hook, group = fit.transform, patches_of_picture(patch)
-    assert isinstance(hook, PictureGroups)
+    hook, group = fit.transform, patches_of_image(patch)
+    assert isinstance(hook, ImageGroups)
     g = cotangent_of(fit)[1]
     training_step(fit, 0)
     wrong = g.abs().sum(dim=-1) if which == "previous" else (cotangent_of(fit)[1]).abs().sum(dim=-1)
@@ -155,8 +157,8 @@ def test_the_representative_is_where_a_patch_is_most_wrong(make: MakeFit, which:
 
 def test_of_a_patch_that_a_step_did_not_see_the_representative_stays(make: MakeFit):
     fit = make("[{type: iga, balanced: 2, patch: 4}]", batch_size=5)
-    hook, group, seen = fit.transform, patches_of_picture(4), set()
-    assert isinstance(hook, PictureGroups)
+    hook, group, seen = fit.transform, patches_of_image(4), set()
+    assert isinstance(hook, ImageGroups)
     for step in range(3):
         before = hook.worst.clone()
         training_step(fit, step)
@@ -173,7 +175,7 @@ def test_of_a_patch_that_a_step_did_not_see_the_representative_stays(make: MakeF
 def test_the_most_wrong_pixels_of_the_step_before_are_so_whatever_the_loss(make: MakeFit, loss: str):
     fit = make("[{type: iga, balanced: 2, patch: 4}]", loss=loss)
     hook = fit.transform
-    assert isinstance(hook, PictureGroups)
+    assert isinstance(hook, ImageGroups)
     batch = fit.dataset.batch(torch.arange(96), fit.context.generator)
     wrong = (fit.field.values(batch.items.positions) - batch.targets).abs().sum(dim=1).detach().view(8, 12)
     training_step(fit, 0)
@@ -193,13 +195,15 @@ def test_a_pixel_that_comes_twice_takes_the_place_of_no_other(make: MakeFit):
     """As many rows as whole blocks would have are not whole blocks."""
     fit = make("[{type: iga, balanced: 2, patch: 4, representative: centre}]")
     hook = fit.transform
-    assert isinstance(hook, PictureGroups)
+    assert isinstance(hook, ImageGroups)
     indices = torch.tensor([0, 0, 8, 48, 52, 56])  # the first places of six patches; one twice, one not at all
     batch = fit.dataset.batch(indices, fit.context.generator)
     hook.prepare(0, fit.field, batch)
     assert hook._rows is not None
     g = torch.randn(6, 3)
-    out = hook.adjust(g, batch, fit.renderer.render(fit.field, batch.items, background=None, generator=None))
+    out = hook.adjust(
+        g, batch, fit.renderer.render(fit.field, batch.items, background=None, generator=None), slice(0, len(g))
+    )
     assert out.shape == g.shape
     assert torch.equal(out[0], out[1]), "the same pixel"
 
@@ -240,7 +244,7 @@ def test_it_goes_with_batches_that_lack_pixels(make: MakeFit):
         assert np.isfinite(float(training_step(fit, step).loss))
     for pixels in ([0], [0, 4], [0, 4, 8, 48, 52, 56, 1]):  # of 6 patches the first places alone, and one more
         batch = fit.dataset.batch(torch.tensor(pixels), fit.context.generator)
-        render_and_backpropagate(fit, batch, 3, len(batch))
+        backpropagate(fit, batch, 3, len(batch), Looked(fit))
 
 
 def test_many_groups_are_said_to_take_long(make: MakeFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -262,8 +266,8 @@ def test_many_groups_are_said_to_take_long(make: MakeFit, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"balanced": 6, "patch": 4}, "needs more than 6 patches; a picture of 12x8 pixels has 6 of 4x4"),
-        ({"patch": 13}, "patch 13 is larger than the picture, 12x8"),
+        ({"balanced": 6, "patch": 4}, "needs more than 6 patches; an image of 12x8 pixels has 6 of 4x4"),
+        ({"patch": 13}, "patch 13 is larger than the image, 12x8"),
         ({"balanced": 1, "patch": 5, "representative": "group_sum"}, "5 does not divide 12x8"),
     ],
 )
@@ -315,7 +319,7 @@ def test_each_place_of_all_groups_of_neighbouring_rays_is_multiplied_by_s(tmp_pa
     hook.prepare(0, field, batch)
     rendered = fit.renderer.render(field, batch.items, background=batch.background, generator=context.generator)
     g = torch.randn(199, 3, generator=context.generator)
-    out = hook.adjust(g, batch, rendered)
+    out = hook.adjust(g, batch, rendered, slice(0, len(g)))
     wrong = (rendered.values - batch.targets).detach().abs().sum(dim=1)
     heaviest = heaviest_samples(rendered, 199)
     seen = [ray for ray in range(199) if heaviest[ray] >= 0]

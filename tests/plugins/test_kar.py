@@ -189,12 +189,11 @@ def test_dirichlet_is_the_energy_along_rows_and_along_columns():
     field = Waves()
     module = module_of(field, mode="dirichlet", grid=6, keys=None, rank=4, weight=2.0)
     points = BOX.grid(6)
-    picture = field.values(points).view(6, 6, 2)
+    image = field.values(points).view(6, 6, 2)
     place = torch.linspace(-1, 1, 6)[:, None]
     first, second = (laplacian(network(place).softmax(dim=-1)) for network in module.networks)
     wanted = sum(
-        torch.trace(picture[..., c].T @ first @ picture[..., c])
-        + torch.trace(picture[..., c] @ second @ picture[..., c].T)
+        torch.trace(image[..., c].T @ first @ image[..., c]) + torch.trace(image[..., c] @ second @ image[..., c].T)
         for c in range(2)
     )
     torch.testing.assert_close(module.penalty(0, field, points), 2.0 * wanted / 36, rtol=1e-4, atol=1e-5)

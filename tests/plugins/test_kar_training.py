@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 import fieldengine
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import FieldEngineError
-from fieldengine.scene import read_scene
+from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training import checkpoint
-from fieldengine.training.step import Fit, training_step
+from fieldengine.training.fit import Fit
+from fieldengine.training.step import training_step
 from fieldengine.types import Aabb, RunContext
 from fieldengine_plugins.hooks.kar import values_of
 
@@ -61,7 +62,7 @@ def fit_of(path: Path) -> Fit:
 def test_the_gradient_reaches_the_field_and_every_weight_of_g(make: Callable[..., Path], kind: str, mode: str):
     fit = fit_of(make(kind, f"{{type: kar, mode: {mode}, grid: 6, keys: 30, rank: 5}}"))
     module: Any = fit.regularizers[0]
-    module.penalty(0, fit.field, fit.grids[0]).backward()
+    module.penalty(0, fit.field, fit.lattice(module.points.per_axis)).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.any() for p in module.parameters())
     assert any(p.grad is not None and p.grad.any() for p in fit.field.parameters())
     assert all(p.grad.isfinite().all() for p in fit.field.parameters() if p.grad is not None)
@@ -94,10 +95,10 @@ def test_distances_are_in_half_edges_and_densities_behind_a_logarithm():
 def test_a_field_under_the_penalty_becomes_smoother_where_nothing_is_known(make: Callable[..., Path]):
     fit = fit_of(make("image", "{type: kar, mode: l2sq, weight: 10, grid: 8, keys: null}"))
     module: Any = fit.regularizers[0]
-    before = module.penalty(0, fit.field, fit.grids[0]).item()
+    before = module.penalty(0, fit.field, fit.lattice(module.points.per_axis)).item()
     for step in range(40):
         training_step(fit, step)
-    assert module.penalty(0, fit.field, fit.grids[0]).item() < 0.5 * before
+    assert module.penalty(0, fit.field, fit.lattice(module.points.per_axis)).item() < 0.5 * before
 
 
 # ------------------------------------------------------------------------------------------------ resume, refusals

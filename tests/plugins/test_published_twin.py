@@ -17,13 +17,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fieldengine import document
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config import document
+from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.fields.mlp import MLP
 from fieldengine.precision import matrix_products
-from fieldengine.scene import SceneConfig, read_scene
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training.fit import Fit
 from fieldengine.training.loop import Progress, train
-from fieldengine.training.step import Fit
 from fieldengine.types import Batch, Points, RunContext
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +44,7 @@ def loaded(path: Path) -> Any:
 published = loaded(ROOT / "tools" / "bench" / "published.py")
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """16 high and 24 wide: were rows and columns confused, all would differ."""
     y, x = np.mgrid[0:16, 0:24] / 23
     waves = np.stack([np.sin(40 * x * y), np.sin(9 * x - 20 * y * y), np.cos(12 * x) * y], axis=-1)
@@ -52,10 +52,10 @@ def picture() -> np.ndarray:
 
 
 def ours(name: str, folder: Path) -> tuple[SceneConfig, Fit]:
-    """The row of the table, on the picture."""
-    iio.imwrite(folder / "picture.png", picture())
+    """The row of the table, on the image."""
+    iio.imwrite(folder / "image.png", image())
     (folder / "scene.yaml").write_text(document.write(TABLE["scene"]), encoding="utf-8")
-    own = {"dataset.path": str(folder / "picture.png"), "training.steps": STEPS, "training.log_every": 1}
+    own = {"dataset.path": str(folder / "image.png"), "training.steps": STEPS, "training.log_every": 1}
     row = TABLE["grid"]["method"][published.METHODS[name].row]
     scene = read_scene(folder / "scene.yaml", {**row, **own})
     context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
@@ -104,7 +104,7 @@ names = pytest.mark.parametrize("name", published.METHODS)
 
 def test_pixels_lie_in_the_same_places_and_have_the_same_colours(tmp_path: Path):
     batch = whole(ours("siren", tmp_path)[1])
-    x, y = published.points(picture())
+    x, y = published.points(image())
     torch.testing.assert_close(batch.items.positions, x, rtol=0, atol=2e-7)
     torch.testing.assert_close(2 * batch.targets - 1, y, rtol=0, atol=2e-7)
 
@@ -169,7 +169,7 @@ def test_five_steps_from_the_same_weights_have_the_same_losses(name: str, tmp_pa
 @pytest.mark.parametrize("name", sorted(published.METHODS.keys() - {"gauss", "wire"}))
 def test_five_steps_have_the_same_losses_as_people_run_them(name: str, tmp_path: Path):
     scene, fit, twin = with_the_same_weights(name, tmp_path)
-    wanted = published.fit(twin, *published.points(picture()), published.METHODS[name].lr, STEPS)
+    wanted = published.fit(twin, *published.points(image()), published.METHODS[name].lr, STEPS)
     assert losses_of(scene, fit) == pytest.approx(wanted, rel=1e-3)
 
 

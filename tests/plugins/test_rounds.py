@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fieldengine.build import build_dataset
-from fieldengine.scene import read_scene
+from fieldengine.config.scene import read_scene
+from fieldengine.runs.build import build_dataset
 from fieldengine.types import Domain, RunContext
 from fieldengine_plugins.hooks import rounds
 from fieldengine_plugins.hooks.rounds import Rounds
@@ -24,8 +24,8 @@ def context(seed: int = 0) -> RunContext:
 
 @pytest.fixture(scope="module")
 def domain(tmp_path_factory: pytest.TempPathFactory) -> Domain:
-    """That of a square picture."""
-    folder = tmp_path_factory.mktemp("picture")
+    """That of a square image."""
+    folder = tmp_path_factory.mktemp("image")
     iio.imwrite(folder / "p.png", np.zeros((SIDE, SIDE, 3), dtype=np.uint8))
     (folder / "scene.yaml").write_text("dataset: {type: image, path: p.png}")
     return build_dataset(read_scene(folder / "scene.yaml", []), context()).domain
@@ -54,7 +54,7 @@ def test_items_that_are_taken_already_are_left_out(domain: Domain):
     assert sorted([*found.tolist(), 3, 40, 7]) == list(range(50))
 
 
-def test_batches_of_pixels_are_spread_over_the_picture_unlike_chances(domain: Domain):
+def test_batches_of_pixels_are_spread_over_the_image_unlike_chances(domain: Domain):
     turns, generator = Rounds(domain, SIDE * SIDE, context()), torch.Generator().manual_seed(0)
     by_chance = unevenness(torch.randperm(SIDE * SIDE, generator=generator)[:819])
     assert by_chance > 0.5
@@ -76,7 +76,7 @@ def test_very_many_items_have_their_turn_in_one_of_several_rounds(domain: Domain
     assert torch.equal(again.sort().values, torch.arange(1003))
 
 
-def test_pixels_of_a_large_picture_are_spread_over_it_all_the_same(domain: Domain, monkeypatch: pytest.MonkeyPatch):
+def test_pixels_of_a_large_image_are_spread_over_it_all_the_same(domain: Domain, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rounds, "MOST", SIDE * SIDE // 4)  # a comb of every fourth would hold whole columns
     turns = Rounds(domain, SIDE * SIDE, context())
     for _ in range(4):

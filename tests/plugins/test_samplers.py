@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import SceneError, TrainingError
-from fieldengine.scene import read_scene
+from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training import checkpoint, loop
-from fieldengine.training.step import Fit, Residuals, training_step
+from fieldengine.training.fit import Fit
+from fieldengine.training.oracle import Residuals
+from fieldengine.training.step import training_step
 from fieldengine.types import Aabb, Domain, Rendered, RunContext
 from fieldengine_plugins.hooks import batches
 from fieldengine_plugins.hooks.egra import Egra
@@ -28,7 +30,7 @@ from fieldengine_plugins.hooks.uniform import Uniform
 
 H, W, STEPS = 13, 7, 40
 N = H * W
-EDGE = 4  # the first bright column of the picture
+EDGE = 4  # the first bright column of the image
 Make = Callable[..., Fit]
 Chosen = Callable[[Fit, range], list[Tensor]]
 SAMPLERS: list[Any] = [
@@ -143,10 +145,10 @@ def test_that_many_items_are_scored_is_said_and_that_too_many_cannot_be():
 
 
 @pytest.mark.parametrize("name", ["egra", "soft_mining", "evos", "expansive"])
-def test_samplers_of_pictures_refuse_other_items_before_training(scene: Any, scenes: Any, ball: Path, name: str):
+def test_samplers_of_images_refuse_other_items_before_training(scene: Any, scenes: Any, ball: Path, name: str):
     config = read_scene(scene(f"{scenes['mesh']}\ntraining: {{hooks: [{name}]}}", "mesh.yaml"))
     context = RunContext(torch.device("cpu"), torch.Generator(), 0)
-    with pytest.raises(SceneError, match=rf"training\.hooks\.0 \({name}\): {name} looks at edges of a picture, so"):
+    with pytest.raises(SceneError, match=rf"training\.hooks\.0 \({name}\): {name} looks at edges of an image, so"):
         build_fit(config, build_dataset(config, context), context)
 
 
@@ -200,7 +202,7 @@ def test_the_tangent_is_the_kernel_times_the_cotangent(make: Make, kind: str):
     assert all(p.grad is None for p in fit.parameters)
 
 
-def test_targets_are_the_pictures_rows(make: Make):
+def test_targets_are_the_images_rows(make: Make):
     targets = Residuals(make()).targets(torch.arange(N)).view(H, W, 3)
     assert bool((targets[:, :EDGE] < 0.2).all())
     assert bool((targets[:, EDGE:] > 0.8).all())
@@ -261,7 +263,7 @@ def test_scored_by_its_batch_an_item_weighs_as_its_error_does_in_means_of_the_st
     sampler.prepare(1, fit.field, batch)
     got = torch.cat(
         [
-            sampler.adjust(torch.ones(len(batch[rows]), 3), batch[rows], Rendered(values.values[rows]))
+            sampler.adjust(torch.ones(len(batch[rows]), 3), batch[rows], Rendered(values.values[rows]), rows)
             for rows in (slice(0, 5), slice(5, None))
         ]
     )

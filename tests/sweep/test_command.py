@@ -130,7 +130,7 @@ def test_other_options_are_not_mixed_into_the_same_folder(finished: tuple[Path, 
     other = tmp_path / "mine.yaml"
     other.write_text(SWEEP.format(steps=11))
     with pytest.raises(RunError, match=r"with training.steps: 10; the sweep now has 11. Choose another --out"):
-        run_sweep(other, out=folder, data=folder.parent)  # the same picture: steps alone differ
+        run_sweep(other, out=folder, data=folder.parent)  # the same image: steps alone differ
 
 
 def test_a_sweep_whose_data_is_elsewhere_is_refused_before_its_first_run(sweep_file: Write, tmp_path: Path):

@@ -116,7 +116,7 @@ def test_milestones_are_read_in_order(plan: Callable[..., Sweep]):
         ("seeds: 2", "seeds: 2\nmilestones: {psnr: {reached: 3}}", 'Did you mean "reach"'),
         ("field.width: 8}", "evaluation.every: 5}\nmilestones: {psnr: {reach: 3}}", "every, now 5, to 1 or so"),
         ("scene: base.yaml", "dataset: {type: image, path: photo.png}", "is a scene, not a sweep"),
-        ("seeds: 2", "seeds: 2\nmilestones: {PSNR: {reach: 3}}", 'no such metric. Metrics: psnr, psnr_unclipped'),
+        ("seeds: 2", "seeds: 2\nmilestones: {PSNR: {reach: 3}}", 'no such metric. Metrics: chamfer, iou, lpips_alex'),
         ("published:\n  psnr:", "published:\n  pnsr:", 'Did you mean "psnr"'),
         ("seeds: 2", "seeds: 2\nrows: image", 'no axis "image". Axes: method, dataset.path, seed'),
     ],

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch._dynamo.exc import TorchDynamoException
 
-from fieldengine.build import build_dataset, build_fit
-from fieldengine.scene import read_scene
+from fieldengine.config.scene import read_scene
+from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training import compiled
 from fieldengine.training.compiled import CompiledField, choose_compiled
-from fieldengine.training.step import Fit, training_step
+from fieldengine.training.fit import Fit
+from fieldengine.training.step import training_step
 from fieldengine.types import RunContext
 
 Scene = Callable[[str], Path]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fieldengine.scene import Training
+from fieldengine.config.scene import Training
 from fieldengine.training.loss import LOSSES, cotangent
 
 Formula = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 import fieldengine
-from fieldengine import fitting
 from fieldengine.errors import RunError, TrainingError
-from fieldengine.rendering.picture import Picture
-from fieldengine.training import checkpoint, loop, metrics
-from fieldengine.training.step import Fit, StepReport
+from fieldengine.metrics import surface as metrics
+from fieldengine.renderers.image import RenderedImage
+from fieldengine.runs import train as fitting
+from fieldengine.training import checkpoint, loop
+from fieldengine.training.fit import Fit, StepReport
 
 STEPS, EVERY, KILLED = 12, 4, 10
 COARSE = 8, 200, 200  # scores of solids from a handful of points: here only the training counts
@@ -40,8 +41,9 @@ KINDS = list(DATA)
 PROGRAM = f"""
 import os, signal, sys
 import torch._dynamo, torchmetrics.functional.image  # what every child would import for itself
-from fieldengine import fitting
-from fieldengine.training import loop, metrics
+from fieldengine.runs import train as fitting
+from fieldengine.metrics import surface as metrics
+from fieldengine.training import loop
 metrics.CHAMFER_RESOLUTION, metrics.SURFACE_POINTS, metrics.IOU_POINTS = {COARSE}
 step = loop.training_step
 def killed(fit, number):
@@ -65,7 +67,7 @@ def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(("CHAMFER_RESOLUTION", "SURFACE_POINTS", "IOU_POINTS"), COARSE, strict=True):
         monkeypatch.setattr(metrics, name, value)
     # the portrait of a finished run: nothing here looks at it
-    monkeypatch.setattr(fitting, "render_picture", lambda *arguments: Picture(torch.zeros(2, 2, 3)))
+    monkeypatch.setattr(fitting, "render_image", lambda *arguments: RenderedImage(torch.zeros(2, 2, 3)))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fieldengine.scene import Schedule
+from fieldengine.config.scene import Schedule
 from fieldengine.training.schedule import lr_factor
 
 DECAYS = typing.get_args(typing.get_type_hints(Schedule)["decay"])

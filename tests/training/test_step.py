@@ -11,13 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.errors import PluginError
+from fieldengine.kinds.hook import Lattice
+from fieldengine.plugins.registry import Registry
 from fieldengine.precision import matrix_products
-from fieldengine.registry import Registry
-from fieldengine.scene import read_scene
-from fieldengine.training.step import Fit, Residuals, render_and_backpropagate, tiles, training_step
-from fieldengine.training.tile import spread
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training.fit import Fit
+from fieldengine.training.oracle import Residuals
+from fieldengine.training.penalties import Looked
+from fieldengine.training.step import backpropagate, training_step
+from fieldengine.training.tiles import tiles
+from fieldengine.training.trial import spread
 from fieldengine.types import Batch, Items, Points, Rays, Rendered, RunContext
 
 IMAGE = """
@@ -74,6 +79,7 @@ def make(request: pytest.FixtureRequest, scene: Callable[[str], Path], prepared:
         fit, _ = build_fit(config, prepared[data], context)
         for name, value in changes.items():
             setattr(fit, name, value)
+        fit.span = fit.transform.span if fit.transform else "item"
         return fit
 
     return build
@@ -107,7 +113,7 @@ class Identity:
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
         return self.order(len(batch)) if self.order else None
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         self.seen.append(batch.items)
         return cotangent
 
@@ -145,7 +151,7 @@ def test_tiles_of_any_size_give_the_gradients_of_one_tile(make: MakeFit, kind: s
         fit.tile = tile
         fit.context.generator.set_state(state)
         fit.optimizer.zero_grad()
-        report = render_and_backpropagate(fit, batch, 0, len(batch))
+        report = backpropagate(fit, batch, 0, len(batch), Looked(fit))
         found[tile] = gradients(fit), report
     one, reference = found[len(batch) + 5]
     assert one.abs().max() > 0
@@ -272,7 +278,7 @@ def test_a_transform_gets_its_tiles_in_the_order_it_asked_for(make: MakeFit, kin
     transform = Identity(span, shuffled)
     fit = make(kind, tile=33, transform=transform)
     batch = all_items(fit)[torch.arange(100)]
-    render_and_backpropagate(fit, batch, 0, len(batch))
+    backpropagate(fit, batch, 0, len(batch), Looked(fit))
     expected = [batch.items[shuffled(100)[first : first + 33]] for first in range(0, 100, 33)]
     assert [len(items) for items in transform.seen] == [33, 33, 33, 1]
     for items, wanted in zip(transform.seen, expected, strict=True):
@@ -285,7 +291,7 @@ def test_a_transform_over_the_batch_gets_all_of_it_once_in_the_order_it_asked_fo
     transform = Identity("batch", shuffled)
     fit = make(kind, tile=33, transform=transform)
     batch = all_items(fit)[torch.arange(100)]
-    render_and_backpropagate(fit, batch, 0, len(batch))
+    backpropagate(fit, batch, 0, len(batch), Looked(fit))
     (items,) = transform.seen
     for name in vars(batch.items):
         assert torch.equal(getattr(items, name), getattr(batch.items, name)[shuffled(100)])
@@ -308,7 +314,7 @@ def test_a_batch_that_is_fetched_in_pieces_gives_the_step_of_one_that_is_not(
 class Weighs(Identity):
     """Scales each item's cotangent by a number that depends on its place alone."""
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         items = batch.items
         place = items.positions if isinstance(items, Points) else items.viewdirs
         return cotangent * (1.0 + place.sum(dim=-1, keepdim=True).sin())
@@ -331,7 +337,7 @@ def test_what_a_transform_draws_moves_no_sample_and_is_not_drawn_again(make: Mak
     fit = make("stratified")
 
     class Draws(Identity):
-        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
             self.drawn = torch.rand(5, generator=fit.context.generator)
             return cotangent
 
@@ -344,7 +350,7 @@ def test_what_a_transform_draws_moves_no_sample_and_is_not_drawn_again(make: Mak
 @pytest.mark.parametrize("span", ["item", "tile", "batch"])
 def test_a_cotangent_of_zero_leaves_the_field_where_it_is(make: MakeFit, span: Any):
     class Stop(Identity):
-        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
             return torch.zeros_like(cotangent)
 
     fit = make("occupancy", tile=33, transform=Stop(span))
@@ -380,7 +386,7 @@ class Chooses:
 def test_a_sampler_that_answers_nonsense_is_refused_with_what_it_said(make: MakeFit, answer: Tensor, complaint: str):
     fit = make("image", sampler=Chooses(answer))
     before = weights(fit)
-    with pytest.raises(PluginError, match=f"batch sampler returned.*{complaint}"):
+    with pytest.raises(PluginError, match=f"`select` returned.*{complaint}"):
         training_step(fit, 0)
     assert torch.equal(weights(fit), before)
 
@@ -443,7 +449,7 @@ def test_all_questions_of_a_step_meet_the_same_backgrounds_and_the_next_ones_oth
 
 def test_questions_take_no_more_rays_at_once_than_a_step(make: MakeFit):
     fit = make("occupancy", {"training.batch_size": 200, "renderer.sampler.samples_per_step": 256})
-    most, sizes = fit.renderer.affordable(200), []
+    most, sizes = fit.renderer.max_batch(200), []
     assert most < 100
     render = fit.renderer.render
 
@@ -478,7 +484,7 @@ def test_hooks_compute_in_float32_where_training_does_not(make: MakeFit, span: A
             asked.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
             return None
 
-        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+        def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
             asked.append((cotangent @ torch.eye(3)).dtype)
             return cotangent
 
@@ -493,13 +499,12 @@ def test_hooks_compute_in_float32_where_training_does_not(make: MakeFit, span: A
             return grads[0]
 
     class Penalised:
-        grid = 2
+        points = Lattice(2)
 
         def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
             return Penalty.apply(field.values(points).sum())  # pyright: ignore[reportReturnType]
 
     fit = make("image", sampler=Product(), transform=Products(span), regularizers=[Penalised()])
-    fit.grids = [fit.dataset.domain.aabb.grid(2)]
     with matrix_products("half", torch.device("cpu")):
         training_step(fit, 0)
     assert set(asked) == {torch.float32}
@@ -508,12 +513,12 @@ def test_hooks_compute_in_float32_where_training_does_not(make: MakeFit, span: A
 
 def test_penalties_add_up_beside_the_loss_of_the_data(make: MakeFit):
     class Two:
-        grid = 2
+        points = Lattice(2)
 
         def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
             return 2.0 + 0.0 * field.values(points).sum()
 
-    plain, punished = make("image"), make("image", regularizers=[Two(), Two()], grids=[torch.zeros(4, 2)] * 2)
+    plain, punished = make("image"), make("image", regularizers=[Two(), Two()])
     without, with_them = training_step(plain, 0), training_step(punished, 0)
     assert (float(without.penalty), float(with_them.penalty)) == (0.0, 4.0)
     assert torch.equal(without.loss, with_them.loss)
@@ -526,13 +531,13 @@ def test_penalties_add_up_beside_the_loss_of_the_data(make: MakeFit):
 )
 def test_a_penalty_that_is_none_is_refused(make: MakeFit, penalty: Tensor, said: str):
     class Odd:
-        grid = 2
+        points = Lattice(2)
 
         def penalty(self, step: int, field: Any, points: Tensor) -> Tensor:
             return penalty
 
     with pytest.raises(PluginError, match=f"Odd: the penalty is .*{said}"):
-        training_step(make("image", regularizers=[Odd()], grids=[torch.zeros(4, 2)]), 0)
+        training_step(make("image", regularizers=[Odd()]), 0)
 
 
 def test_residuals_are_rendered_minus_target_without_a_graph(make: MakeFit):
@@ -610,7 +615,7 @@ def test_tiles_without_a_sample_are_no_obstacle_to_the_others(make: MakeFit, kin
 
 
 @pytest.mark.parametrize("kind", RAYS)
-def test_a_picture_that_nothing_was_hit_in_has_its_background(make: MakeFit, kind: str):
+def test_a_image_that_nothing_was_hit_in_has_its_background(make: MakeFit, kind: str):
     fit = make(kind)
     rays = Rays(torch.full((5, 3), 9.0), torch.eye(3)[[0, 1, 2, 0, 1]])
     behind = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))

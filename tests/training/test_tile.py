@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import fieldengine
-from fieldengine.build import build_dataset, build_fit
-from fieldengine.scene import read_scene
-from fieldengine.training import tile
+from fieldengine.config.scene import read_scene
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training import trial as tile
+from fieldengine.training.fit import Fit
 from fieldengine.training.loop import Progress, state_of
-from fieldengine.training.step import Fit
-from fieldengine.training.tile import SIZES, USUAL, choose_tile
+from fieldengine.training.trial import SIZES, USUAL, choose_tile
 from fieldengine.types import RunContext
 
 Scene = Callable[[str], Path]
@@ -79,8 +79,8 @@ def test_a_run_says_which_tile_it_took_and_keeps_it_when_it_is_resumed(
     scene: Scene, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     path, out = scene(IMAGE % 384), tmp_path / "run"
-    monkeypatch.setattr("fieldengine.fitting.choose_tile", lambda fit: 100)
+    monkeypatch.setattr("fieldengine.runs.train.choose_tile", lambda fit: 100)
     run = fieldengine.train(path, {"training.steps": 3}, out=out)
     assert run.summary["tile"] == 100
-    monkeypatch.setattr("fieldengine.fitting.choose_tile", lambda fit: 200)
+    monkeypatch.setattr("fieldengine.runs.train.choose_tile", lambda fit: 200)
     assert fieldengine.train(path, {"training.steps": 6}, out=out, resume=True).summary["tile"] == 100

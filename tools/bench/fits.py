@@ -10,15 +10,16 @@ import imageio.v3 as iio
 import numpy as np
 import torch
 
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.memory import keep_freed_memory
 from fieldengine.precision import matrix_products
-from fieldengine.scene import read_scene
-from fieldengine.training.step import Fit, training_step
+from fieldengine.runs.build import build_dataset, build_fit
+from fieldengine.training.fit import Fit
+from fieldengine.training.step import training_step
 from fieldengine.types import RunContext
 
 
-def picture(side: int) -> np.ndarray:
+def image(side: int) -> np.ndarray:
     """Noise, (side, side, 3)."""
     return np.random.default_rng(0).integers(0, 255, (side, side, 3), dtype=np.uint8)
 
@@ -30,10 +31,10 @@ def fit_of(scene_file: Path, overrides: Sequence[str]) -> Fit:
     return build_fit(scene, build_dataset(scene, context), context)[0]
 
 
-def fit_of_picture(side: int, scene: str, overrides: Sequence[str] = ()) -> Fit:
-    """Of side x side pixels of noise; the scene names them picture.png."""
+def fit_of_image(side: int, scene: str, overrides: Sequence[str] = ()) -> Fit:
+    """Of side x side pixels of noise; the scene names them image.png."""
     with tempfile.TemporaryDirectory() as folder:
-        iio.imwrite(Path(folder) / "picture.png", picture(side))
+        iio.imwrite(Path(folder) / "image.png", image(side))
         (Path(folder) / "scene.yaml").write_text(scene)
         return fit_of(Path(folder) / "scene.yaml", overrides)
 

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from fits import fit_of_picture, picture, steps_of
+from fits import fit_of_image, image, steps_of
 from pair import Question, Step, main
 
 from fieldengine.precision import matrix_products
-from fieldengine.training.tile import choose_tile
+from fieldengine.training.trial import choose_tile
 
 SIDE, WIDTH, DEPTH = 512, 256, 4
 COMPLEX_WIDTH = 181
 SCENE = f"""
-dataset: {{type: image, path: picture.png}}
+dataset: {{type: image, path: image.png}}
 field: {{encoding: identity, width: {WIDTH}, depth: {DEPTH}}}
 training: {{batch_size: full}}
 """
@@ -26,7 +26,7 @@ training: {{batch_size: full}}
 
 def ours(side: int, precision: str, activation: str = "finer") -> Step:
     width = WIDTH if activation == "finer" else 2 * COMPLEX_WIDTH
-    fit = fit_of_picture(side, SCENE, [f"field.activation={activation}", f"field.width={width}"])
+    fit = fit_of_image(side, SCENE, [f"field.activation={activation}", f"field.width={width}"])
     with matrix_products(precision, fit.context.device):
         fit.tile = choose_tile(fit)
     return lambda: steps_of(fit, precision)(0)
@@ -34,7 +34,7 @@ def ours(side: int, precision: str, activation: str = "finer") -> Step:
 
 def plain_loop(width: int, dtype: torch.dtype, activate: Callable[[torch.Tensor], torch.Tensor]) -> Step:
     """The rival: one forward and backward over all pixels, activation and initialisation as published."""
-    pixels = torch.from_numpy(picture(SIDE)).view(-1, 3).float() / 255
+    pixels = torch.from_numpy(image(SIDE)).view(-1, 3).float() / 255
     axis = torch.linspace(-1, 1, SIDE)
     x = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), dim=-1).view(-1, 2)
     first, last = torch.nn.Linear(2, width), torch.nn.Linear(width, 3, dtype=dtype)

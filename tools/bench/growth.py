@@ -1,4 +1,4 @@
-"""Does the time per pixel grow with the picture? Net 2-256x4-3 with FINER, every pixel in every step."""
+"""Does the time per pixel grow with the image? Net 2-256x4-3 with FINER, every pixel in every step."""
 
 from __future__ import annotations
 

@@ -15,22 +15,22 @@ from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # both sides are ours, and start as the command line does
 
-from fits import fit_of, fit_of_picture, steps_of
+from fits import fit_of, fit_of_image, steps_of
 from pair import Question, Step, main
 
 ROOT = Path(__file__).resolve().parents[2]
 LEGO = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data")) / "scenes" / "lego_400"
 SCENE = """
-dataset: {type: image, path: picture.png}
+dataset: {type: image, path: image.png}
 field: {encoding: identity, activation: siren, width: 256, depth: 3}
 training: {batch_size: full, tile: 4096}
 """
 WARM, STEPS = 300, 10  # of lego: until its grid is settled, and those timed together
 
 
-def on_picture(side: int, *overrides: str) -> Step:
+def on_image(side: int, *overrides: str) -> Step:
     """A step on side x side pixels."""
-    step, numbers = steps_of(fit_of_picture(side, SCENE, overrides)), itertools.count()
+    step, numbers = steps_of(fit_of_image(side, SCENE, overrides)), itertools.count()
     return lambda: step(next(numbers))
 
 
@@ -49,7 +49,7 @@ def question(text: str, asked: str, setup: Any, hook: str, memory: str = "") -> 
     return Question(text, "without it", asked, setup, with_it, memory=memory)
 
 
-LARGE, SMALL = functools.partial(on_picture, 512), functools.partial(on_picture, 256)
+LARGE, SMALL = functools.partial(on_image, 512), functools.partial(on_image, 256)
 IGA = "full-batch step with IGA, 512 x 512 pixels, 256 patches, representatives: {}"
 PATCHES = "{{type: iga, balanced: 20, patch: 32, representative: {}}}"
 RAYS = "10 steps with IGA per ray, lego at 100 x 100"

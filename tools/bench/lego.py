@@ -16,11 +16,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does, bef
 
 import torch
 
-from fieldengine.build import build_dataset, build_fit
+from fieldengine.config.scene import read_scene
 from fieldengine.memory import keep_freed_memory
+from fieldengine.metrics.evaluate import evaluate
 from fieldengine.precision import matrix_products
-from fieldengine.scene import read_scene
-from fieldengine.training.metrics import evaluate
+from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training.optimizer import set_lr
 from fieldengine.training.schedule import lr_factor
 from fieldengine.training.step import training_step

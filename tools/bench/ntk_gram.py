@@ -20,7 +20,7 @@ from torch.func import functional_call, grad, vmap
 from fieldengine import ntk
 from fieldengine.fields.mlp import MLP
 from fieldengine.memory import peak_memory_mb
-from fieldengine.registry import Registry
+from fieldengine.plugins.registry import Registry
 
 N, WIDTH, DEPTH, CHANNELS = 384, 256, 4, 3
 FEW = 64  # points for which libraries are loaded and kernels compiled as for many

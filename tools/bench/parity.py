@@ -24,18 +24,18 @@ import torch
 from published import METHODS, Published, Twin, fit, points, psnr
 
 import fieldengine
-from fieldengine import document
+from fieldengine.config import document
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data")) / "images"
-PICTURES = ("kodak/kodim03.png", "kodak/kodim05.png", "div2k/02.png")
+IMAGES = ("kodak/kodim03.png", "kodak/kodim05.png", "div2k/02.png")
 LEFT, SIDE = 192, 128  # of the crop, its top as its left
 STEPS = (100, 500)  # the rate falls over them, so a run of 500 does not hold one of 100
 TABLE = document.read(ROOT / "scenes" / "papers" / "finerpp_table1.yaml").plain()
 
 
-def psnr_of_ours(method: Published, picture: Path, steps: int, seed: int) -> float:
-    own = {"dataset.path": str(picture), "dataset.crop": [LEFT, LEFT, SIDE, SIDE]}
+def psnr_of_ours(method: Published, image: Path, steps: int, seed: int) -> float:
+    own = {"dataset.path": str(image), "dataset.crop": [LEFT, LEFT, SIDE, SIDE]}
     own |= {"training.steps": steps, "training.seed": seed}
     with tempfile.TemporaryDirectory() as folder:
         scene = Path(folder) / "scene.yaml"
@@ -44,8 +44,8 @@ def psnr_of_ours(method: Published, picture: Path, steps: int, seed: int) -> flo
         return fieldengine.train(scene, changes, out=Path(folder) / "run", device="cpu").metrics["psnr"]
 
 
-def psnr_of_twin(method: Published, picture: Path, steps: int, seed: int) -> float:
-    x, y = points(iio.imread(picture)[LEFT : LEFT + SIDE, LEFT : LEFT + SIDE])
+def psnr_of_twin(method: Published, image: Path, steps: int, seed: int) -> float:
+    x, y = points(iio.imread(image)[LEFT : LEFT + SIDE, LEFT : LEFT + SIDE])
     torch.manual_seed(seed)
     twin = Twin(method)
     fit(twin, x, y, method.lr, steps)
@@ -54,12 +54,12 @@ def psnr_of_twin(method: Published, picture: Path, steps: int, seed: int) -> flo
 
 def compared(method: Published, steps: int) -> dict[str, Any]:
     pairs = []
-    for seed, picture in enumerate(PICTURES):
-        pairs.append([f(method, DATA / picture, steps, seed) for f in (psnr_of_ours, psnr_of_twin)])
-        print(f"{method.row}, {steps} steps, {picture}, seed {seed}: {pairs[-1]}", file=sys.stderr, flush=True)
+    for seed, image in enumerate(IMAGES):
+        pairs.append([f(method, DATA / image, steps, seed) for f in (psnr_of_ours, psnr_of_twin)])
+        print(f"{method.row}, {steps} steps, {image}, seed {seed}: {pairs[-1]}", file=sys.stderr, flush=True)
     ours, twin = (statistics.mean(scores) for scores in zip(*pairs, strict=True))
     return {
-        "question": f"dB after {steps} steps, {method.row}, {len(PICTURES)} photographs",
+        "question": f"dB after {steps} steps, {method.row}, {len(IMAGES)} photographs",
         "rival": "the published code's formulas in plain torch, dB",
         "asked": "within 0.3 dB",
         "rival_value": twin,

@@ -122,8 +122,8 @@ def psnr(twin: Twin, x: Tensor, y: Tensor) -> float:
     return float(-10 * torch.log10((values - (0.5 * y + 0.5)).square().mean()))
 
 
-def points(picture: np.ndarray) -> tuple[Tensor, Tensor]:
+def points(image: np.ndarray) -> tuple[Tensor, Tensor]:
     """Row and column of each pixel, (h w, 2), the outermost at -1 and 1, and its colour (h w, 3) in [-1, 1]."""
-    axes = [torch.linspace(-1, 1, n) for n in picture.shape[:2]]
+    axes = [torch.linspace(-1, 1, n) for n in image.shape[:2]]
     x = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 2)
-    return x, 2 * torch.from_numpy(picture.astype(np.float32) / 255).reshape(-1, 3) - 1
+    return x, 2 * torch.from_numpy(image.astype(np.float32) / 255).reshape(-1, 3) - 1

@@ -18,7 +18,7 @@ import fieldengine
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data")) / "images" / "kodak"
-PICTURES = ("kodim03", "kodim08", "kodim05")
+IMAGES = ("kodim03", "kodim08", "kodim05")
 LR = {"finer": 5e-4, "siren": 5e-4}
 ASKED = {"auto": "at most 0.05 dB less", "fast": ""}
 SCENE = """
@@ -28,9 +28,9 @@ training: {{batch_size: full, steps: 300, lr: {lr}, precision: {precision}}}
 """
 
 
-def psnr(folder: Path, picture: str, activation: str, precision: str) -> float:
-    scene = folder / f"{picture}_{activation}_{precision}.yaml"
-    path = next(DATA.glob(f"{picture}.*"))
+def psnr(folder: Path, image: str, activation: str, precision: str) -> float:
+    scene = folder / f"{image}_{activation}_{precision}.yaml"
+    path = next(DATA.glob(f"{image}.*"))
     scene.write_text(SCENE.format(path=path, activation=activation, lr=LR[activation], precision=precision))
     return fieldengine.train(scene, out=folder / scene.stem, device="cpu").summary["metrics"]["psnr"]
 
@@ -40,12 +40,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for activation in LR:
             scores = {
-                precision: [psnr(Path(folder), picture, activation, precision) for picture in PICTURES]
+                precision: [psnr(Path(folder), image, activation, precision) for image in IMAGES]
                 for precision in ("float32", *ASKED)
             }
             results += [
                 {
-                    "question": f"dB after 300 steps, {activation}, {len(PICTURES)} photographs, precision {precision}",
+                    "question": f"dB after 300 steps, {activation}, {len(IMAGES)} photographs, precision {precision}",
                     "rival": "precision float32, dB",
                     "asked": asked,
                     "rival_value": statistics.mean(scores["float32"]),

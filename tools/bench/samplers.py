@@ -12,11 +12,11 @@ os.environ["OMP_NUM_THREADS"] = "1"  # both sides; a table's runs have a core ea
 
 import functools
 
-from fits import fit_of_picture, steps_of
+from fits import fit_of_image, steps_of
 from pair import Question, Step, main
 
 SCENE = """
-dataset: {type: image, path: picture.png}
+dataset: {type: image, path: image.png}
 field: {encoding: identity, activation: {type: siren, bias: weight}, width: 256, depth: 5, output: linear}
 training: {batch_size: full, steps: 600, lr: 1.e-4, tile: 4096, schedule: {decay: constant}}
 """
@@ -36,7 +36,7 @@ HOOKS = {
 
 
 def steps_with(hook: str = "{type: uniform, fraction: 0.2}") -> Step:
-    step = steps_of(fit_of_picture(128, SCENE, [f"training.hooks=[{hook}]"]))
+    step = steps_of(fit_of_image(128, SCENE, [f"training.hooks=[{hook}]"]))
     between = STEPS // PLACES
     numbers = [first + i for first in range(between // 2, STEPS, between) for i in range(RUN)]
     return lambda: [step(number) for number in numbers]

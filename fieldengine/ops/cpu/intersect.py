@@ -24,7 +24,7 @@ def _intersect(first, last, origins, viewdirs, lower, upper, near, t_near, t_far
     one, floor = origins.dtype.type(1), origins.dtype.type(near)
     for i in range(first, last):
         enter, leave = floor, origins.dtype.type(np.inf)
-        for a in range(3):
+        for a in range(origins.shape[1]):
             inverse = one / viewdirs[i, a]
             s, t = (lower[a] - origins[i, a]) * inverse, (upper[a] - origins[i, a]) * inverse
             if s == s and t == t:  # not a number: the ray runs inside this slab's face, which bounds nothing

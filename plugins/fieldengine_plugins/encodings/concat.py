@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Slot
+from fieldengine.api import EncodingOptions
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Concat:
     Scene: `encoding: {type: concat, parts: [identity, {type: hash_grid, n_levels: 8}]}`
     """
 
-    parts: tuple[Annotated[Any, Slot("encodings")], ...]
+    parts: tuple[EncodingOptions, ...]
     """the encodings, in the order of their outputs"""
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ class DenseGrid:
     """Learned features on the vertices of regular grids, without hashing.
 
     1 to 4 dimensions, one grid or several of growing resolution. Vertices and interpolation as in `hash_grid`, and its
-    table trains as that one's does. With `field.depth: 0` and one level it is a picture that interpolates.
+    table trains as that one's does. With `field.depth: 0` and one level it is an image that interpolates.
 
     Scene: `encoding: {type: dense_grid, resolution: 128, n_features: 4}`
     """

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import Slot
+from fieldengine.api import EncodingOptions
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Progressive:
     Scene: `encoding: {type: progressive, encoding: {type: hash_grid}, until: 0.5}`
     """
 
-    encoding: Annotated[Any, Slot("encodings", "hash_grid")]
+    encoding: EncodingOptions
     """what is faded in"""
     until: Annotated[float, Field(gt=0, le=1)] = 0.5
     """share of the steps after which every level counts in full"""

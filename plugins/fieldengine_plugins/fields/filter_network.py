@@ -11,6 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.api import Aabb, Candidates
+from fieldengine.fields import ToUnit
+from fieldengine.fields.output import Output, answer
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class FilterNetwork:
     depth: Annotated[int, Field(ge=1)] = 4
     """layers of filters"""
     scale: Annotated[float, Field(gt=0), Candidates(16, 32, 64, 128, 256, 512)] = 128.0
-    """how high frequencies start; finer pictures want more"""
-    output: Literal["linear", "signed", "sigmoid"] = "signed"
+    """how high frequencies start; finer images want more"""
+    output: Output = "signed"
     """what the last layer returns: the value; the value stretched to [-1, 1], so that zero is mid-grey; or its logit"""
 
     def build(self, *, in_dim: int, out_dim: int, aabb: Aabb) -> nn.Module:
@@ -42,13 +44,9 @@ class FilterNetwork:
 
 
 class FilterNetworkModule(nn.Module):
-    lower: Tensor
-    upper: Tensor
-
     def __init__(self, options: FilterNetwork, in_dim: int, out_dim: int, aabb: Aabb):
         super().__init__()
-        self.register_buffer("lower", aabb.lower.clone(), persistent=False)
-        self.register_buffer("upper", aabb.upper.clone(), persistent=False)
+        self.to_unit = ToUnit(aabb)
         kind = GaborFilter if options.filters == "gabor" else FourierFilter
         self.filters = nn.ModuleList(
             kind(in_dim, options.width, options.scale, options.depth) for _ in range(options.depth)
@@ -61,15 +59,12 @@ class FilterNetworkModule(nn.Module):
 
     def values(self, x: Tensor) -> Tensor:
         """(m, d) in the data's own coordinates -> (m, c). Carries gradient to x and to all parameters."""
-        x = Aabb(self.lower, self.upper).to_unit(x)
+        x = self.to_unit(x)
         first, *others = self.filters
         z = first(x)
         for linear, some in zip(self.maps, others, strict=True):
             z = linear(z) * some(x)
-        y = self.last(z)
-        if self.output == "signed":
-            return 0.5 * y + 0.5
-        return torch.sigmoid(y) if self.output == "sigmoid" else y
+        return answer(self.last(z), self.output)
 
     forward = values
 

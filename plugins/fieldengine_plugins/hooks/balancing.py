@@ -65,7 +65,7 @@ class Balancing:
         training = self.field.training
         self.field.eval()
         try:
-            return gram(self.field, values, points, per_group=per_group, told=self.context.tell)
+            return gram(self.field, values, points, per_group=per_group, warn=self.context.warn_once)
         finally:
             self.field.train(training)
 
@@ -79,7 +79,7 @@ class Balancing:
 
     def tell_if_many(self, n_groups: int) -> None:
         if n_groups > MANY:
-            self.context.tell(
+            self.context.warn_once(
                 f"iga: more than {MANY} groups make a kernel of {MANY**2:,} numbers or more, whose "
                 f"eigenvalues take seconds a step. Raise patch"
             )

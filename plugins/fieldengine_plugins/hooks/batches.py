@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
-from fieldengine.api import Batch, Domain, RunContext, TrainingError
+from fieldengine.api import Domain, RunContext, TrainingError
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Growth = Literal["constant", "linear", "step", "cosine"]
@@ -69,16 +69,16 @@ def pool_of(n_items: int, wanted: int | None, generator: Generator, device: torc
 
 
 def mind_scoring_all(domain: Domain, n_items: int, candidates: int | None, name: str, context: RunContext) -> None:
-    """Where all of many items are to be scored, and they are no pixels of one picture, the log says that it takes long.
+    """Where all of many items are to be scored, and they are no pixels of one image, the log says that it takes long.
 
     Raises ValueError where they are too many.
     """
-    if candidates is not None or n_items <= SLOW or domain.picture(n_items) is not None:
+    if candidates is not None or n_items <= SLOW or domain.image_shape(n_items) is not None:
         return
     advice = "Set `candidates: 2048`, or so, to score as many random ones"
     if n_items > MANY:
         raise ValueError(f"{name} would render all {n_items:,} items to score them, which outlasts training. {advice}")
-    context.tell(f"{name} renders all {n_items:,} items to score them, each time. {advice}")
+    context.warn_once(f"{name} renders all {n_items:,} items to score them, each time. {advice}")
 
 
 def finite(scores: Tensor, name: str, step: int) -> Tensor:
@@ -90,18 +90,3 @@ def finite(scores: Tensor, name: str, step: int) -> Tensor:
             f"training.lr, or set training.clip; checkpoints from before are kept"
         )
     return scores
-
-
-class Listener:
-    """The part of a gradient transform that knows which rows of the step's batch a tile holds."""
-
-    span = "item"
-
-    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
-        self._heard = 0
-        return None
-
-    def rows(self, cotangent: Tensor) -> slice:
-        """The rows of the batch that the next tile holds: tiles come in order."""
-        first, self._heard = self._heard, self._heard + len(cotangent)
-        return slice(first, self._heard)

@@ -1,4 +1,4 @@
-"""Edges of a grey picture: Canny's detector and Otsu's threshold."""
+"""Edges of a grey image: Canny's detector and Otsu's threshold."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fieldengine_plugins.hooks.pictures import sobel
+from fieldengine_plugins.hooks.images import sobel
 
 NARROW, WIDE = math.tan(math.pi / 8), math.tan(3 * math.pi / 8)
 
 
-def canny(picture: Tensor, low: float, high: float) -> Tensor:
-    """Edges (h, w) bool of a picture (h, w) in 0..255 (Canny 1986, without smoothing).
+def canny(image: Tensor, low: float, high: float) -> Tensor:
+    """Edges (h, w) bool of an image (h, w) in 0..255 (Canny 1986, without smoothing).
 
     Slopes are Sobel's, their size |dy| + |dx|. A pixel is an edge where that is larger than at both neighbours across
     it, and above `high`, or above `low` and joined to such a pixel.
     """
-    down, right = sobel(picture)
+    down, right = sobel(image)
     size = down.abs() + right.abs()
     around = F.pad(size, (1, 1, 1, 1))
     h, w = size.shape
@@ -52,10 +52,10 @@ def joined(strong: Tensor, weak: Tensor) -> Tensor:
     return reached.view(h + 2, w + 2)[1:-1, 1:-1]
 
 
-def otsu(picture: Tensor) -> float:
-    """The grey value in 0..255 that divides the picture's values into two classes with the least spread (Otsu 1979)."""
-    counts = torch.histc(picture.double(), 256, 0.0, 255.0)
-    values = torch.arange(256, dtype=torch.float64, device=picture.device)
+def otsu(image: Tensor) -> float:
+    """The grey value in 0..255 that divides the image's values into two classes with the least spread (Otsu 1979)."""
+    counts = torch.histc(image.double(), 256, 0.0, 255.0)
+    values = torch.arange(256, dtype=torch.float64, device=image.device)
     below, sums = counts.cumsum(0), (counts * values).cumsum(0)
     above = below[-1] - below
     gap = sums / below.clamp(min=1) - (sums[-1] - sums) / above.clamp(min=1)

@@ -12,12 +12,12 @@ from torch import Tensor
 from fieldengine.api import Domain, ErrorOracle, RunContext
 from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, everything
 from fieldengine_plugins.hooks.edges import canny
-from fieldengine_plugins.hooks.pictures import grey, picture_shape
+from fieldengine_plugins.hooks.images import grey, image_shape
 
 
 @dataclass(frozen=True)
 class Egra:
-    """Items drawn without repetition, pixels at edges more likely: EGRA-NeRF (Gai et al. 2023), for one picture.
+    """Items drawn without repetition, pixels at edges more likely: EGRA-NeRF (Gai et al. 2023), for one image.
 
     A pixel's weight is s E + (1 - s) 4096 / 640000, E one on Canny's edges and zero elsewhere, s `edge_weight`: with
     the default an edge is 1.39 times as likely as the rest. Each step moves the edges by the same random 6 to 9 places
@@ -43,7 +43,7 @@ class Egra:
             raise ValueError(f"low ({self.low:g}) is above high ({self.high:g})")
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> EgraSampler:
-        return EgraSampler(self, picture_shape(domain, n_items, "egra"), steps, context)
+        return EgraSampler(self, image_shape(domain, n_items, "egra"), steps, context)
 
 
 class EgraSampler:
@@ -57,8 +57,8 @@ class EgraSampler:
         options, generator, n_items = self.options, self.context.generator, scores.n_items
         if self.edges is None:
             targets = scores.targets(everything(n_items, self.context.device))
-            picture = grey(targets, self.shape).round()
-            self.edges = canny(picture, options.low, options.high).flatten().nonzero().squeeze(1)
+            image = grey(targets, self.shape).round()
+            self.edges = canny(image, options.low, options.high).flatten().nonzero().squeeze(1)
         shift = int(torch.randint(6, 10, (), generator=generator))
         s = options.edge_weight
         weights = torch.full((n_items,), (1.0 - s) * 4096 / 640000, device=self.context.device)

@@ -9,16 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
+from fieldengine.api import UNCHANGED, Batch, Domain, ErrorOracle, Order, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, everything, finite
-from fieldengine_plugins.hooks.pictures import grey, grey_weights, laplacian, picture_shape
+from fieldengine_plugins.hooks.images import grey, grey_weights, image_shape, laplacian
 
 LAPLACIAN_WEIGHT = 1e-5  # of squared Laplacian errors in 0..255 beside squared errors in [-1, 1]
 
 
 @dataclass(frozen=True)
 class Evos:
-    """Evolutionary selection: EVOS (Zhang et al. 2025), for one picture.
+    """Evolutionary selection: EVOS (Zhang et al. 2025), for one image.
 
     Where t mod I(t) = 1, t from 1 and I(t) = int(interval + (final_interval - interval) t / T), the step takes ALL
     pixels and ranks them (fitness). Other steps take the best ranked, and `mutation` of the first share evenly from
@@ -60,7 +60,7 @@ class Evos:
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> EvosSampler:
         kind = CrossFrequencyEvosSampler if self.cfs else EvosSampler
-        return kind(self, picture_shape(domain, n_items, "evos"), steps, context)
+        return kind(self, image_shape(domain, n_items, "evos"), steps, context)
 
 
 class EvosSampler:
@@ -102,29 +102,26 @@ class EvosSampler:
 
 
 class CrossFrequencyEvosSampler(EvosSampler):
-    span: Literal["item", "tile", "batch"] = "item"
+    span: Literal["batch"] = "batch"
 
-    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
+    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Order:
         active = step < self.options.cfs_steps or len(batch) == len(self.residuals)
-        self.span = "batch" if active else "item"  # without the loss there is nothing to spend a forward pass on
-        return None
+        return None if active else UNCHANGED  # without the loss there is nothing to spend a forward pass on
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
-        if self.span == "item":
-            return cotangent
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         indices = batch.indices
-        picture = self.residuals.clone()
-        picture[indices] = (rendered.values - batch.targets).to(picture)
-        errors = laplacian(grey(picture, self.shape)).flatten()
+        image = self.residuals.clone()
+        image[indices] = (rendered.values - batch.targets).to(image)
+        errors = laplacian(grey(image, self.shape)).flatten()
         counted = torch.zeros_like(errors)
         counted[indices] = errors[indices]
         # of weight * mean(errors^2): grey is 255 w . f, and the Laplacian its own transpose
         slope = 2.0 * 255.0 * laplacian(counted.view(self.shape)).flatten()[indices] / len(indices)
-        return cotangent + 0.25 * self.options.weight * slope[:, None] * grey_weights(picture.shape[1], picture)
+        return cotangent + 0.25 * self.options.weight * slope[:, None] * grey_weights(image.shape[1], image)
 
 
 def crossover(residuals: Tensor, shape: tuple[int, int], surviving: int) -> Tensor:
-    """Residuals (n, c) of a picture in [0, 1] -> its pixels (n,), best first."""
+    """Residuals (n, c) of an image in [0, 1] -> its pixels (n,), best first."""
     errors = 4.0 * residuals.square().mean(dim=-1)
     edges = LAPLACIAN_WEIGHT * laplacian(grey(residuals, shape)).flatten().square()
     by_error = errors.argsort(descending=True, stable=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from fieldengine.api import Domain, ErrorOracle, RunContext
 from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, everything
 from fieldengine_plugins.hooks.edges import canny, otsu, thickened
-from fieldengine_plugins.hooks.pictures import grey, picture_shape
+from fieldengine_plugins.hooks.images import grey, image_shape
 
 LARGEST = 2040.0  # |dy| + |dx| of Sobel's slopes on 0..255
 HALVINGS = 24
@@ -20,12 +20,12 @@ HALVINGS = 24
 
 @dataclass(frozen=True)
 class Expansive:
-    """A fixed set of edge pixels in every batch, the rest drawn evenly: Expansive Supervision, for one picture.
+    """A fixed set of edge pixels in every batch, the rest drawn evenly: Expansive Supervision, for one image.
 
     Zhang et al. 2025, Expansive Supervision for Neural Radiance Fields. The set is (1 - random_share) of the first
     batch: Canny's edges, 2x2 thickened, at thresholds (t / 2, t) that give 0.8 to 1.2 times as many pixels, of which a
     random choice stays. The published code moves t step by step from Otsu's threshold; here it begins there too and
-    the interval is halved, which ends at an area as near. Where a picture has too few edges, what is missing is drawn
+    the interval is halved, which ends at an area as near. Where an image has too few edges, what is missing is drawn
     evenly; where the batch grows, what comes is too.
 
     Scene: `training: {batch_size: full, hooks: [{type: expansive, fraction: 0.2, random_share: 0.7}]}`
@@ -39,7 +39,7 @@ class Expansive:
     """share of the first batch that is no edge, xi of NINT's comparison"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> ExpansiveSampler:
-        return ExpansiveSampler(self, picture_shape(domain, n_items, "expansive"), steps, context)
+        return ExpansiveSampler(self, image_shape(domain, n_items, "expansive"), steps, context)
 
 
 class ExpansiveSampler:
@@ -65,13 +65,13 @@ class ExpansiveSampler:
         self.anchor = state["anchor"].to(self.context.device) if "anchor" in state else None
 
 
-def edges_of_area(picture: Tensor, wanted: int) -> Tensor:
-    """Thickened edges (h, w) of a picture in 0..255, 0.8 to 1.2 times as many as wanted; where no threshold gives so
+def edges_of_area(image: Tensor, wanted: int) -> Tensor:
+    """Thickened edges (h, w) of an image in 0..255, 0.8 to 1.2 times as many as wanted; where no threshold gives so
     many, more rather than fewer."""
-    low, high, threshold = 0.0, LARGEST, otsu(picture)
-    best, best_gap = torch.zeros_like(picture, dtype=torch.bool), float("inf")
+    low, high, threshold = 0.0, LARGEST, otsu(image)
+    best, best_gap = torch.zeros_like(image, dtype=torch.bool), float("inf")
     for _ in range(HALVINGS if wanted else 0):
-        edges = thickened(canny(picture, 0.5 * threshold, threshold))
+        edges = thickened(canny(image, 0.5 * threshold, threshold))
         area = int(edges.sum())
         gap = area / wanted - 1.0 if area >= wanted else 2.0 - area / wanted
         if 0.8 * wanted <= area <= 1.2 * wanted:

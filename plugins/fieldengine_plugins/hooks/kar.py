@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import AdamSettings, Domain, RadianceField, RunContext, SignalField, SurfaceField
+from fieldengine.api import AdamSettings, Domain, Lattice, RadianceField, RunContext, SignalField, SurfaceField
 from fieldengine_plugins.activations.siren import Siren
 from fieldengine_plugins.hooks.attention import attended
 
@@ -54,7 +54,7 @@ class Kar:
     rank: Annotated[int, Field(ge=1)] = 100
     """numbers by whose inner product two points are compared"""
     grid: Annotated[int, Field(ge=2)] = 64
-    """points per axis of the grid that queries and keys are taken from; for a picture as many as it has pixels a side,
+    """points per axis of the grid that queries and keys are taken from; for an image as many as it has pixels a side,
     as points that lie pixels apart look different. It fills the box, also where `dataset.grid: isotropic` leaves it
     empty"""
     keys: Annotated[int, Field(ge=2)] | None = 1024
@@ -86,7 +86,8 @@ class KarModule(nn.Module):
 
     def __init__(self, options: Kar, domain: Domain, generator: torch.Generator):
         super().__init__()
-        self.options, self.grid, self.aabb, self.generator = options, options.grid, domain.aabb, generator
+        self.options, self.aabb, self.generator = options, domain.aabb, generator
+        self.points = Lattice(options.grid)
         self.adam = AdamSettings(lr_scale=options.lr)
         dim = domain.aabb.dim
         if options.mode == "dirichlet":
@@ -115,7 +116,7 @@ class KarModule(nn.Module):
         return ((squared + SQUARED).sqrt() - SQUARED**0.5).mean()
 
     def _dirichlet(self, ask: Any, points: Tensor) -> Tensor:
-        n, dim = self.grid, points.shape[1]
+        n, dim = self.options.grid, points.shape[1]
         n_points = self.options.queries or self.options.keys or len(points)
         n_lines = min(max(1, n_points // n), n ** (dim - 1))
         place = torch.linspace(-1.0, 1.0, n, device=points.device)[:, None]
@@ -135,7 +136,7 @@ class KarModule(nn.Module):
         A window may begin beyond the border, from where it is moved in: so the points there come as often as those in
         the middle, and those next to them up to twice as often an axis.
         """
-        n, dim = self.grid, points.shape[1]
+        n, dim = self.options.grid, points.shape[1]
         if self.options.draw == "anywhere" or count == len(points):
             return self._drawn(points, count)
         side = max(2, math.floor(count ** (1.0 / dim) + 1e-9))  # a point alone would have no key but its own
@@ -164,7 +165,7 @@ def sine_network(in_dim: int, options: Kar, *, bounded: bool) -> nn.Module:
 
 def values_of(field: Any, aabb: Any, x: Tensor) -> Tensor:
     """What is regularised of a field at x (m, d) in own coordinates, (m, c) float32."""
-    half_edge = 0.5 * float(aabb.size.max())
+    half_edge = aabb.half_edge
     if isinstance(field, SignalField):
         return field.values(x).float()
     if isinstance(field, SurfaceField):

@@ -29,7 +29,6 @@ class SpaceGroups:
         self.balancing, self.aabb, self.middle = balancing, aabb, middle
         self.of_points, self.of_rays = of_points, of_rays
         self._of_step: Adjustment | None = None
-        self._done = 0  # points of this step that came by already
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
         if isinstance(batch.items, Rays):  # what they meet is known once they are rendered
@@ -43,16 +42,15 @@ class SpaceGroups:
         self.balancing.tell_if_many(len(whole))
         chosen = whole[:, whole.shape[1] // 2]
         kernel = self.balancing.kernel(self.balancing.field.values, batch.items.positions[chosen])
-        self._of_step, self._done = self.balancing.adjustment(kernel), 0
+        self._of_step = self.balancing.adjustment(kernel)
         return [*whole.t().unbind(0), *([rest] if len(rest) else [])]
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         if isinstance(batch.items, Rays):
             return self._adjust_rays(cotangent, batch, batch.items, rendered)
         assert self._of_step is not None
         n_groups = len(self._of_step.vectors)
-        count = max(0, min(len(cotangent), n_groups * self.of_points - self._done))
-        self._done += len(cotangent)
+        count = max(0, min(len(cotangent), n_groups * self.of_points - rows.start))
         g = cotangent[:count].view(-1, n_groups, cotangent.shape[1])
         return torch.cat([self._of_step.times(g).flatten(0, 1), cotangent[count:]])
 
@@ -65,7 +63,7 @@ class SpaceGroups:
         points = rendered.samples.midpoints(rays)[samples].detach()
         whole, balanced = self._groups(points, self.of_rays)[0], self.balancing.balanced
         if len(whole) <= balanced:  # as early on, when a step affords few rays
-            self.balancing.context.tell(
+            self.balancing.context.warn_once(
                 f"iga: tiles with too few rays for {balanced + 1} groups of {self.of_rays} are left as they are. "
                 f"Lower patch or balanced, or raise training.batch_size or the sampler's samples, if it goes on so"
             )

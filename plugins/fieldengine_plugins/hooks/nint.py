@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import (
     Growth,
-    Listener,
     Share,
     batch_count,
     draw,
@@ -142,8 +141,10 @@ class NintSampler:
         self.pool = state["pool"].to(device) if "pool" in state else None
 
 
-class NintWeights(Listener):
+class NintWeights:
     """Items in rounds, weighed by their errors. Holds the errors (k,) of the last step and what the kernel chose."""
+
+    span: Literal["item"] = "item"
 
     def __init__(self, options: Nint, domain: Domain, n_items: int, steps: int, context: RunContext):
         self.options, self.n_items, self.steps, self.context = options, n_items, steps, context
@@ -162,14 +163,12 @@ class NintWeights(Listener):
         chosen = self.guided[:n_guided]
         return torch.cat([chosen, self.rounds.take(k - len(chosen), without=chosen)])
 
-    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
+    def prepare(self, step: int, field: nn.Module, batch: Batch) -> None:
         # of the step before: errors change little in one step, and tiles need not wait for each other
         self.mean = float(finite(self.errors, "nint", step).mean()) if len(self.errors) else 0.0
         self.errors = torch.zeros(len(batch), device=self.context.device)
-        return super().prepare(step, field, batch)
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
-        rows = self.rows(cotangent)
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         errors = (rendered.values.detach().float() - batch.targets).abs().sum(dim=-1)
         self.errors[rows] = errors
         if self.mean == 0.0:  # the first step, or nothing left to learn

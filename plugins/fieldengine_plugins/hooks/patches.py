@@ -1,4 +1,4 @@
-"""Inductive gradient adjustment where items are the pixels of a picture: groups are its patches."""
+"""Inductive gradient adjustment where items are the pixels of an image: groups are its patches."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from fieldengine_plugins.hooks.balancing import Adjustment, Balancing
 Representative = Literal["previous", "residual", "centre", "group_sum"]
 
 
-class PictureGroups:
-    """Patches of a picture, numbered row by row, and the places in them likewise."""
+class ImageGroups:
+    """Patches of an image, numbered row by row, and the places in them likewise."""
 
     span: Literal["tile"] = "tile"
 
     def __init__(self, balancing: Balancing, domain: Domain, side: int, representative: Representative, refresh: int):
-        assert domain.sensor is not None
-        self.balancing, self.sensor, self.side = balancing, domain.sensor, side
+        assert domain.grid is not None
+        self.balancing, self.grid, self.side = balancing, domain.grid, side
         self.representative, self.refresh = representative, refresh
-        height, width, balanced = self.sensor.height, self.sensor.width, balancing.balanced
+        (height, width), balanced = self.grid.shape, balancing.balanced
+        self.height, self.width = height, width
         if side > max(height, width):
-            raise ValueError(f"patch {side} is larger than the picture, {width}x{height}")
+            raise ValueError(f"patch {side} is larger than the image, {width}x{height}")
         down, across = -(-height // side), -(-width // side)
         self.n_groups = down * across
         if balanced >= self.n_groups:
             raise ValueError(
-                f"balanced {balanced} needs more than {balanced} patches; a picture of "
+                f"balanced {balanced} needs more than {balanced} patches; an image of "
                 f"{width}x{height} pixels has {self.n_groups} of {side}x{side}. Lower patch, or balanced"
             )
         balancing.tell_if_many(self.n_groups)
@@ -46,7 +47,6 @@ class PictureGroups:
         self._order, self._off = torch.empty(0, dtype=torch.int64), torch.empty(0)
         self._blocks: Sequence[Tensor] = []
         self._rows: Tensor | None = None  # None where each place has every patch, once and in order
-        self._done = 0
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
         if self._seen is None or not torch.equal(self._seen, batch.indices):
@@ -55,24 +55,22 @@ class PictureGroups:
             start = None if self.adjustment is None else self.adjustment.vectors
             self.adjustment = self.balancing.adjustment(self._kernel_of(batch), start)
             self.next_refresh = step + self.refresh
-        self._done = 0
         return self._blocks
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         assert self.adjustment is not None
-        first, self._done = self._done, self._done + len(cotangent)
         if self.representative == "previous":
             wrong = rendered.values.detach().float() - batch.targets
-            torch.sum(wrong.abs_(), dim=-1, out=self._off[first : self._done])
-            if self._done == len(self._off):
+            torch.sum(wrong.abs_(), dim=-1, out=self._off[rows])
+            if rows.stop == len(self._off):
                 self.worst = self._most_wrong()
         if self._rows is None:
             g = cotangent.view(-1, self.n_groups, cotangent.shape[1])
             return self.adjustment.times(g).flatten(0, 1)
-        rows = self._rows[first : self._done]
-        rows = rows - torch.div(rows[0], self.n_groups, rounding_mode="floor") * self.n_groups
-        g = self._placed(cotangent, rows, 0.0)  # a group that lacks this place takes part with zero
-        return self.adjustment.times(g).flatten(0, 1)[rows]
+        places = self._rows[rows]
+        places = places - torch.div(places[0], self.n_groups, rounding_mode="floor") * self.n_groups
+        g = self._placed(cotangent, places, 0.0)  # a group that lacks this place takes part with zero
+        return self.adjustment.times(g).flatten(0, 1)[places]
 
     def _cut(self, indices: Tensor) -> None:
         """Blocks of rows: those at one place of all groups together, in the order of groups."""
@@ -91,7 +89,7 @@ class PictureGroups:
 
     def _place_and_group(self, pixels: Tensor) -> Tensor:
         """One number for both, of pixels (m,): place in the patch times the number of patches, and which patch."""
-        row, column = torch.div(pixels, self.sensor.width, rounding_mode="floor"), pixels % self.sensor.width
+        row, column = torch.div(pixels, self.width, rounding_mode="floor"), pixels % self.width
         key = (row % self.side).mul_(self.side).add_(column % self.side).mul_(self.down)
         key += row.div_(self.side, rounding_mode="floor")
         return key.mul_(self.across).add_(column.div_(self.side, rounding_mode="floor"))
@@ -106,8 +104,8 @@ class PictureGroups:
     def _kernel_of(self, batch: Batch) -> Tensor:
         pixels, per_group = self.representatives(batch), 1
         if self.representative == "group_sum":
-            row, column = (torch.arange(n, device=self.device) for n in (self.sensor.height, self.sensor.width))
-            every = (row[:, None] * self.sensor.width + column).view(self.down, self.side, self.across, self.side)
+            row, column = (torch.arange(n, device=self.device) for n in (self.height, self.width))
+            every = (row[:, None] * self.width + column).view(self.down, self.side, self.across, self.side)
             pixels, per_group = every.transpose(1, 2).flatten(), self.side**2
         return self.balancing.kernel(self.balancing.field.values, self._positions(pixels), per_group)
 
@@ -120,7 +118,7 @@ class PictureGroups:
         return self.worst
 
     def _positions(self, pixels: Tensor) -> Tensor:
-        items = self.sensor.items(pixels)
+        items = self.grid.items(pixels)
         assert isinstance(items, Points)
         return items.positions
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fieldengine.api import Domain, RunContext
 
-MOST = 1 << 20  # items whose order is kept, if they are no pixels of a picture: a comb of those would be columns
+MOST = 1 << 20  # items whose order is kept, if they are no pixels of an image: a comb of those would be columns
 # frac(i g) for whole i is the most even of all sequences where g is the golden ratio; R2 is the like of it in a plane
 # (Roberts 2018, The Unreasonable Effectiveness of Quasirandom Sequences)
 ALONG, ACROSS, DOWN = 0.6180339887498949, 0.7548776662466927, 0.5698402909980532
@@ -20,13 +20,13 @@ class Rounds:
 
     Neighbours pull at a field alike, so that of evenly spread items each speaks for those around it, and of the next
     few batches, which a momentum averages, together for all: with less noise than as many drawn independently. The
-    pixels of a picture are spread over its plane, others along their numbers. Of very many items each has its turn in
+    pixels of an image are spread over its plane, others along their numbers. Of very many items each has its turn in
     one of several rounds.
     """
 
     def __init__(self, domain: Domain, n_items: int, context: RunContext):
-        self.picture, self.n_items, self.context = domain.picture(n_items), n_items, context
-        self.stride = 1 if self.picture is not None else -(-n_items // MOST)
+        self.image, self.n_items, self.context = domain.image_shape(n_items), n_items, context
+        self.stride = 1 if self.image is not None else -(-n_items // MOST)
         self.phase = self.stride - 1  # items phase, phase + stride, ... are those of a round
         self.mirrored, self.start, self.place = False, 0, 0
         self._orders: dict[tuple[bool, int], Tensor] = {}
@@ -62,8 +62,8 @@ class Rounds:
         key = self.mirrored, self._length()
         if key not in self._orders:
             numbers = torch.arange(self._length(), dtype=torch.float64)
-            if self.picture is not None:
-                width = self.picture[1]
+            if self.image is not None:
+                width = self.image[1]
                 sign = -1.0 if self.mirrored else 1.0
                 numbers = sign * ACROSS * (numbers % width) + DOWN * torch.div(numbers, width, rounding_mode="floor")
             else:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
-from fieldengine_plugins.hooks.batches import Growth, Listener, Share, batch_count, draw, everything, finite
-from fieldengine_plugins.hooks.pictures import grey, picture_shape, sobel
+from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, everything, finite
+from fieldengine_plugins.hooks.images import grey, image_shape, sobel
 
 REBORN = 0.1  # share of the particles that start anew each step, evenly; and of those with the least loss, at edges
 SMALLEST = 9.8e-4  # error in [-1, 1] below which importance grows no more
@@ -20,19 +20,19 @@ LEAST_WEIGHT = 0.2
 
 @dataclass(frozen=True)
 class SoftMining:
-    """Pixels visited by Langevin particles, with importance weights: soft mining, for one picture.
+    """Pixels visited by Langevin particles, with importance weights: soft mining, for one image.
 
     Kheradmand et al. 2024, Accelerating Neural Field Training via Soft Mining.
     Particles p in [0, 1]^2 move by p += attraction d(log loss)/dx / n + noise N(0, 1), n the batch. The slope is the
     true one, in the field's coordinates; back-propagation brings it along, for the step's own items. The last tenth of
-    the particles is placed anew, evenly; those outside, and the tenth with the least loss, where the picture's Sobel
+    the particles is placed anew, evenly; those outside, and the tenth with the least loss, where the image's Sobel
     slopes are large, in proportion to them. A step takes the pixel nearest to each particle. The cotangent of an item
     is weighed with e^-r, e its mean |f - y| in [-1, 1], at least 9.8e-4, r = min(t / warmup, softness), the weight
     held within 0.2 and mean + standard deviation.
 
     What differs from the code that EVOS compares with:
       - no item is taken twice: particles that share a pixel are moved to free ones, drawn evenly, all but the first;
-      - pixels are numbered row by row on pictures of any shape (there, H y + x is right on square ones alone);
+      - pixels are numbered row by row on images of any shape (there, H y + x is right on square ones alone);
       - the upper bound of the weights is that of the step before, whose errors are known without a second pass;
       - slopes are divided by the loss, there by the loss times the weight.
     Takes the place of a gradient transform. Meant for `training.loss: mse`.
@@ -47,19 +47,21 @@ class SoftMining:
     attraction: Annotated[float, Field(ge=0)] = 20.0
     """how far particles climb, a"""
     noise: Annotated[float, Field(ge=0)] = 0.02
-    """standard deviation of their random steps, in sides of the picture, b"""
+    """standard deviation of their random steps, in sides of the image, b"""
     softness: Annotated[float, Field(ge=0, le=1)] = 0.6
     """exponent of the importance weights: 0 weighs all alike, 1 undoes the choice"""
     warmup: Annotated[int, Field(ge=1)] = 1000
     """steps for each unit of the exponent on its way up"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> SoftMiningSampler:
-        return SoftMiningSampler(self, picture_shape(domain, n_items, "soft_mining"), steps, context)
+        return SoftMiningSampler(self, image_shape(domain, n_items, "soft_mining"), steps, context)
 
 
-class SoftMiningSampler(Listener):
+class SoftMiningSampler:
     """Holds the particles (k, 2) as (row, column), and of the last step the errors and losses (k,) of their items and
     the slopes of the logarithm of those losses (k, 2), over k."""
+
+    span: Literal["item"] = "item"
 
     def __init__(self, options: SoftMining, shape: tuple[int, int], steps: int, context: RunContext):
         self.options, self.shape, self.steps, self.context = options, shape, steps, context
@@ -82,16 +84,14 @@ class SoftMiningSampler(Listener):
         self.particles[again] = self._places(indices[again])
         return indices
 
-    def prepare(self, step: int, field: nn.Module, batch: Batch) -> Tensor | None:
+    def prepare(self, step: int, field: nn.Module, batch: Batch) -> None:
         self.exponent = min((step + 1) / self.options.warmup, self.options.softness)
         before = self._importance(self.errors)
         self.most = float(before.mean() + before.std()) if len(before) > 1 else float("inf")
         self.errors, self.losses, self.weights = (torch.zeros(len(batch), device=self.context.device) for _ in range(3))
         self.positions = batch.items.positions.requires_grad_()  # pyright: ignore[reportAttributeAccessIssue]
-        return super().prepare(step, field, batch)
 
-    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered) -> Tensor:
-        rows = self.rows(cotangent)
+    def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         residuals = rendered.values.detach().float() - batch.targets
         self.errors[rows] = 2.0 * residuals.abs().mean(dim=-1)  # of [0, 1], in [-1, 1]
         self.losses[rows] = residuals.square().mean(dim=-1)
@@ -121,7 +121,7 @@ class SoftMiningSampler(Listener):
         self.particles, self.positions = moved, None
 
     def _at_edges(self, n: int, scores: ErrorOracle) -> Tensor:
-        """(n, 2) places drawn in proportion to the size of the picture's slopes; evenly where it has none."""
+        """(n, 2) places drawn in proportion to the size of the image's slopes; evenly where it has none."""
         if self.edges is None:
             down, right = sobel(grey(scores.targets(everything(scores.n_items, self.context.device)), self.shape))
             self.edges = ((down.square() + right.square()).sqrt() + 1e-6).flatten().double().cumsum(0)

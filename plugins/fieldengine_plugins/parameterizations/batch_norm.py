@@ -22,7 +22,7 @@ class BatchNorm:
     The tables of IGA have it after the rectifier, or before it where an encoding comes first.
 
     While training a point's value depends on the other points of its step, so a step is never cut into tiles:
-    memory grows with `training.batch_size`. Scores, pictures and exports take the means and deviations remembered from
+    memory grows with `training.batch_size`. Scores, images and exports take the means and deviations remembered from
     the steps before, which lag behind the weights by about 1 / momentum steps, so their PSNR differs a little from that
     of the batches. Sine networks do not gain from it: their initialisation relies on the units' own spread.
 

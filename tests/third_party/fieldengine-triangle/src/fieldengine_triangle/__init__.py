@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fieldengine.api import EncodingModule
+from fieldengine.api import Encoding
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Triangle:
     octaves: Annotated[int, Field(ge=1, le=20)] = 6
     """number of frequencies L"""
 
-    def build(self, in_dim: int) -> EncodingModule:
+    def build(self, in_dim: int) -> Encoding:
         return TriangleModule(self.octaves, in_dim)
 
 

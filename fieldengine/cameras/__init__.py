@@ -1,0 +1,1 @@
+"""Cameras and grids of points: what becomes of pixels, and where cameras stand."""

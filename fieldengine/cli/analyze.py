@@ -1,0 +1,23 @@
+"""`fieldengine analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fieldengine.cli.app import Device, DeviceOption, RunFolderArgument, app, out_console
+
+
+@app.command()
+def analyze(
+    run: RunFolderArgument,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("analysis.html"),
+    device: DeviceOption = Device.auto,
+) -> None:
+    """Show on one HTML page how a field learns: its tangent kernel and its spectral error at every checkpoint."""
+    from fieldengine.report.kernel import write_analysis
+
+    write_analysis(run, out, device.value)
+    out_console.print(str(out), soft_wrap=True, highlight=False)

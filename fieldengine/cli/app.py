@@ -1,0 +1,97 @@
+"""The program: its options, its consoles, and what becomes of an error."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fieldengine.errors import FieldEngineError
+
+app = typer.Typer(
+    name="fieldengine",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Neural fields from one scene file: images, signed distances, radiance fields.\n\n"
+    "fieldengine train scenes/image.yaml dataset.path=photo.png",
+)
+out_console, err_console = Console(), Console(stderr=True)
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        out_console.print(version("fieldengine"), highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _whole_program(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+class Device(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a field file (.safetensors).")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the GPU where there is one.")]
+SceneArgument = Annotated[Path, typer.Argument(metavar="SCENE", help="The scene file (.yaml).")]
+OverridesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change, such as training.steps=500.")
+]
+
+
+def main() -> None:
+    """Run the command line and leave with 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+    # torch's threads wait for their next piece of work in a loop, and keep our kernels' threads from the same cores
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    debugging = os.environ.get("FIELDENGINE_TRACEBACK") == "1"
+    try:
+        result = app(arguments, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except typer.Exit as done:
+        return done.exit_code
+    except FieldEngineError as reason:
+        if debugging:
+            raise
+        complain(str(reason))
+        return reason.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as reason:  # the last line of defence: a bug is ours, and no traceback reaches a user unasked
+        if debugging:
+            raise
+        if hasattr(reason, "show") and hasattr(reason, "exit_code"):  # click's own errors about the command line
+            reason.show()  # pyright: ignore[reportAttributeAccessIssue]
+            return reason.exit_code  # pyright: ignore[reportAttributeAccessIssue]
+        complain(
+            f"{type(reason).__name__}: {reason}\nThis is a bug. Set FIELDENGINE_TRACEBACK=1 to see where, and report it"
+        )
+        return 1
+
+
+def complain(text: str) -> None:
+    err_console.print("[bold red]error:[/] ", end="")
+    err_console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,128 @@
+"""The keys of a block: a frozen dataclass is its schema.
+
+A key's annotation may carry pydantic's constraints (`Annotated[int, Field(gt=0)]`), be the options protocol of a kind
+for a nested plugin (`encoding: EncodingOptions`), another dataclass for a plain block, or a `pathlib.Path`, which is
+resolved against the file that names it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import itertools
+import textwrap
+import types
+import typing
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fieldengine.errors import PluginError
+from fieldengine.kinds import KINDS
+from fieldengine.kinds.kind import Candidates, Kind, Slot
+
+AUTO = "auto"
+KIND_OF = {kind.options: kind for kind in KINDS.values()}
+Mark = TypeVar("Mark")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a key that holds a plugin holds: its kind, and the plugin where none is written, None where one must be."""
+
+    kind: Kind
+    default: str | None
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a block: its name, its type, its default (MISSING where it is required) and one line about it."""
+
+    name: str
+    annotation: Any
+    default: Any
+    doc: str
+    slot: Held | None = None
+    many: bool = False
+    candidates: tuple[float, ...] = ()
+
+    @property
+    def required(self) -> bool:
+        return self.default is MISSING and (self.slot is None or self.slot.default is None or self.many)
+
+    @property
+    def block(self) -> type[Any] | None:
+        """The dataclass of a plain nested block, or None."""
+        bare = bare_type(self.annotation)
+        return bare if isinstance(bare, type) and dataclasses.is_dataclass(bare) else None
+
+
+def keys(cls: type[Any]) -> Iterator[Key]:
+    """The keys of a block, in the order of its dataclass."""
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+    except Exception as reason:  # an annotation is a stranger's code and may fail in any way
+        raise PluginError(f"the types of {cls.__qualname__}'s keys cannot be read: {reason}") from reason
+    docs = attribute_docs(cls)
+    for entry in dataclasses.fields(cls):
+        default = entry.default
+        if default is MISSING and entry.default_factory is not MISSING:
+            default = entry.default_factory()
+        annotation = hints[entry.name]
+        slot, many = held(annotation), False
+        if slot is None and typing.get_origin(bare_type(annotation)) is tuple:
+            slot = held(typing.get_args(bare_type(annotation))[0])
+            many = slot is not None
+        some = marked(annotation, Candidates)
+        yield Key(entry.name, annotation, default, docs.get(entry.name, ""), slot, many, some.values if some else ())
+
+
+def held(annotation: Any) -> Held | None:
+    """What kind of plugin an annotation stands for; None for any other annotation."""
+    bare = bare_type(annotation)
+    if typing.get_origin(bare) in (typing.Union, types.UnionType):
+        others = [bare_type(part) for part in typing.get_args(bare) if part is not type(None)]
+        bare = others[0] if len(others) == 1 else bare
+    kind = KIND_OF.get(bare) if isinstance(bare, type) else None
+    slot = marked(annotation, Slot)
+    return None if kind is None else Held(kind, slot.default if slot else kind.default)
+
+
+@functools.cache  # reading the source is nearly all that checking a scene takes, and a sweep checks hundreds
+def attribute_docs(cls: type[Any]) -> dict[str, str]:
+    """The text literal below each field of a class, its first line. Python drops these; the source has them."""
+    docs: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(owner):
+            continue
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        except (OSError, TypeError, SyntaxError):  # a class made at run time has no source; its keys go undocumented
+            continue
+        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+        for before, after in itertools.pairwise(body):
+            match before, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[name] = " ".join(text.split())
+    return docs
+
+
+def marked(annotation: Any, mark: type[Mark]) -> Mark | None:
+    """What an `Annotated` carries of this type."""
+    return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, mark)), None)
+
+
+def bare_type(annotation: Any) -> Any:
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+
+
+def plain_value(value: Any) -> Any:
+    """A value as YAML holds it."""
+    if isinstance(value, Path):
+        return str(value.absolute())  # a run folder is read from other working directories
+    if isinstance(value, tuple | list):
+        return [plain_value(item) for item in value]
+    return value

@@ -1,1 +1,0 @@
-"""Data sets: files become numbered items to learn from, pictures and solids to compare with."""

@@ -1,0 +1,239 @@
+"""A triangle mesh as a signed distance: points near its surface and in the box around it, each with its distance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import igl
+import numpy as np
+import torch
+import trimesh
+from pydantic import Field
+from torch import Generator, Tensor
+from trimesh.exchange.load import mesh_formats
+
+from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.paths import look_at
+from fieldengine.datasets.mesh_surface import Faces, Floats, MeshSurface, sample_surface
+from fieldengine.errors import DataError
+from fieldengine.types import Aabb, Batch, Domain, Points, RunContext, View
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """A triangle mesh, fitted as a signed distance.
+
+    Reads .ply .obj .off .stl .glb; distances are negative inside. Each item is a point with its distance:
+    `near_surface` of them around the surface at two widths, the rest uniform in the box. The sign comes from
+    generalised winding numbers (Jacobson et al. 2013; Barill et al. 2018), which forgive holes.
+
+    Scene: `dataset: {type: mesh, path: bunny.ply}`
+    """
+
+    default_field: ClassVar[str] = "surface"
+    default_renderer: ClassVar[str] = "direct"
+    default_metrics: ClassVar[tuple[str, ...]] = ("iou", "chamfer", "normal_consistency")
+
+    path: Path
+    """the mesh file"""
+    n_samples: Annotated[int, Field(ge=1000, le=50_000_000)] = 400_000
+    """points with known distance; each is an item"""
+    near_surface: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """share of the points that lie near the surface"""
+    width: Annotated[float, Field(gt=0)] = 0.02
+    """standard deviation around the surface of half of those, in edges of the box; the rest lie ten times closer"""
+    padding: Annotated[float, Field(ge=0.01, le=2)] = 0.1
+    """space around the mesh on each side, in longest edges of the mesh"""
+
+    def build(self, *, context: RunContext) -> MeshDataset:
+        vertices, faces = read_mesh(self.path)
+        faces, notes = orient(vertices, faces)
+        return MeshDataset(self, vertices, faces, [f"{self.path}: {note}" for note in notes], context)
+
+
+class MeshDataset:
+    """Points with their distance in half edges of the box, the unit the field is trained in."""
+
+    splits = ()
+
+    def __init__(self, options: Mesh, vertices: Floats, faces: Faces, notes: list[str], context: RunContext):
+        self.surface = MeshSurface(vertices, faces)
+        self._notes = notes
+        lower, upper = vertices.min(0), vertices.max(0)
+        centre, edge = 0.5 * (lower + upper), float((upper - lower).max()) * (1.0 + 2.0 * options.padding)
+        if float(np.abs(vertices).max()) > 1e4 * edge:
+            self._notes.append(
+                f"the mesh is {edge:.3g} long but lies {np.abs(vertices).max():.3g} from the origin; float32 positions "
+                f"lose detail there. Move it to the origin for a better fit"
+            )
+        aabb = Aabb.of(centre - 0.5 * edge, centre + 0.5 * edge)
+        x = self._points(options, centre, edge, context.seed)
+        self.positions = torch.from_numpy(x).float().to(context.device)
+        # distances of the float32 positions that the field will see, not of the float64 ones they came from
+        distances = self.surface.signed_distance(self.positions.cpu().double().numpy())
+        self.targets = torch.from_numpy(distances / (0.5 * edge)).float()[:, None].to(context.device)
+        self.n_items = len(x)
+        self.domain = Domain(
+            task="sdf",
+            aabb=aabb.to(context.device),
+            out_dim=1,
+            grid=_portrait(centre, edge),
+            centre=(float(centre[0]), float(centre[1]), float(centre[2])),
+            radius=1.6 * edge,
+            elevation=0.35,
+            up=(0.0, 1.0, 0.0),
+            background=(1.0, 1.0, 1.0),
+        )
+
+    def _points(self, options: Mesh, centre: Floats, edge: float, seed: int) -> Floats:
+        n_near = round(options.n_samples * options.near_surface)
+        random = np.random.default_rng(seed)
+        near, _ = sample_surface(self.surface.vertices, self.surface.faces, n_near, seed)
+        width = np.where(np.arange(n_near) % 2 == 0, options.width, 0.1 * options.width) * edge
+        near = near + random.normal(size=near.shape) * width[:, None]
+        uniform = centre + (random.random((options.n_samples - n_near, 3)) - 0.5) * edge
+        return np.clip(np.concatenate([near, uniform]), centre - 0.5 * edge, centre + 0.5 * edge)
+
+    def batch(self, indices: Tensor, generator: Generator) -> Batch:
+        return Batch(Points(self.positions[indices]), self.targets[indices], None, indices)
+
+    def views(self, split: str) -> Sequence[View]:
+        return []
+
+    def notes(self) -> Sequence[str]:
+        return self._notes
+
+
+def read_mesh(path: Path) -> tuple[Floats, Faces]:
+    """Vertices (v, 3) and triangles (f, 3) of a file, equal vertices merged.
+
+    Raises DataError for whatever is not a mesh.
+    """
+    if path.is_dir():
+        raise DataError(path, "is a folder; name one mesh file")
+    if not path.exists():
+        raise DataError(path, "no such file. Set `dataset.path` to a mesh (.ply .obj .off .stl .glb)")
+    if path.stat().st_size == 0:
+        raise DataError(path, "is empty (0 bytes)")
+    kind = path.suffix.lower().removeprefix(".")
+    readable = sorted(mesh_formats())  # trimesh reads archives, too, which could hold anything
+    if not kind:
+        raise DataError(path, f"has no ending, which names the format of a mesh. Known: {', '.join(readable)}")
+    if kind not in readable:
+        raise DataError(path, f'".{kind}" is not a mesh format that can be read. Known: {", ".join(readable)}')
+    try:
+        with path.open("rb") as file:  # an open file has no folder, so a mesh cannot make us read other files
+            loaded = trimesh.load(file, file_type=kind, force="mesh", process=False)
+    except ImportError as reason:  # trimesh asks for a guesser of encodings where text is not text
+        raise DataError(path, "cannot be read as a mesh: it holds bytes that are no text") from reason
+    except Exception as reason:  # every reader behind trimesh fails in its own way; the user needs one sentence
+        raise DataError(
+            path, f"cannot be read as a mesh: {' '.join(str(reason).split())[:200] or type(reason).__name__}"
+        ) from reason
+    vertices = np.asarray(getattr(loaded, "vertices", np.zeros((0, 3))), dtype=np.float64)
+    faces = np.asarray(getattr(loaded, "faces", np.zeros((0, 3))), dtype=np.int64)
+    if not len(faces):
+        raise DataError(path, "has no faces; a mesh of triangles is needed")
+    promised = _promised_faces(path, kind)
+    if len(faces) < promised:
+        raise DataError(path, f"promises {promised} faces but holds {len(faces)}; the file is cut short")
+    if not np.isfinite(vertices).all():
+        bad = int((~np.isfinite(vertices).all(axis=1)).sum())
+        raise DataError(path, f"has {bad} of {len(vertices)} vertices that are not finite (NaN or infinity)")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise DataError(
+            path, f"has faces that name vertices beyond the {len(vertices)} there are; the file may be cut short"
+        )
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    mesh.merge_vertices(merge_tex=True, merge_norm=True)
+    mesh.update_faces(mesh.nondegenerate_faces())
+    mesh.remove_unreferenced_vertices()
+    if not len(mesh.faces):
+        raise DataError(path, "has only faces without area")
+    if float(np.ptp(mesh.vertices, axis=0).max()) <= 0:
+        raise DataError(path, "has no extent: all vertices are in one place")
+    return np.asarray(mesh.vertices, dtype=np.float64), np.asarray(mesh.faces, dtype=np.int64)
+
+
+def _promised_faces(path: Path, kind: str) -> int:
+    """How many faces the head of a file promises, 0 where its format does not say; readers pass over missing ones."""
+    with path.open("rb") as file:
+        head = file.read(4096).decode("ascii", errors="replace")
+    if kind == "ply":
+        found = re.search(r"^element face (\d+)\s*$", head, re.MULTILINE)
+    elif kind == "off":
+        found = re.match(r"(?:\s|#.*\n)*OFF(?:\s|#.*\n)+\d+\s+(\d+)", head)
+    else:
+        found = None
+    return int(found[1]) if found else 0
+
+
+def orient(vertices: Floats, faces: Faces) -> tuple[Faces, list[str]]:
+    """Triangles turned so that winding numbers are positive inside, and notes on what was found.
+
+    A closed, consistent mesh is at most turned inside out, and of several bodies those that point inward and are no
+    cavity of another. Otherwise patches are made consistent across their edges and each one is turned so that the
+    volume under it is positive: the best that can be said where the file does not say it.
+    """
+    mesh = trimesh.Trimesh(vertices, faces, process=False)
+    notes = []
+    counts = np.unique(mesh.edges_unique_inverse, return_counts=True)[1]
+    n_open, n_crowded = int((counts == 1).sum()), int((counts > 2).sum())
+    if n_open or n_crowded:
+        parts = [
+            f"{n_open} boundary edges" if n_open else "",
+            f"{n_crowded} edges with more than two faces" if n_crowded else "",
+        ]
+        found = " and ".join(part for part in parts if part)
+        notes.append(f"the mesh is not closed ({found}); inside is where the generalised winding number exceeds 1/2")
+    if mesh.is_winding_consistent:
+        if _volumes(vertices, faces).sum() < 0:
+            notes.append("the faces point inward; they were turned outward")
+            faces = faces[:, ::-1]
+        if not n_open and not n_crowded:
+            faces, n_turned = _turn_bodies(vertices, faces, mesh)
+            if n_turned:
+                notes.append(f"closed parts that point inward but lie in no other were turned outward: {n_turned}")
+        return np.ascontiguousarray(faces), notes
+    faces, patch = (np.asarray(part) for part in igl.bfs_orient(faces))
+    faces = faces.copy()
+    patch = patch.reshape(-1)
+    for number in range(int(patch.max()) + 1):
+        mine = patch == number
+        if _volumes(vertices, faces[mine]).sum() < 0:
+            faces[mine] = faces[mine][:, ::-1]
+    notes.append(
+        f"the faces are wound inconsistently; {int(patch.max()) + 1} patches were each turned outward, which is a guess"
+    )
+    return np.ascontiguousarray(faces, dtype=np.int64), notes
+
+
+def _turn_bodies(vertices: Floats, faces: Faces, mesh: trimesh.Trimesh) -> tuple[Faces, int]:
+    """Closed bodies that point inward turned outward where no outward one surrounds them, and how many they are."""
+    body = trimesh.graph.connected_component_labels(mesh.face_adjacency, node_count=len(faces))
+    volumes = np.bincount(body, _volumes(vertices, faces))
+    inward = np.flatnonzero(volumes < 0)
+    if not len(inward):
+        return faces, 0
+    outward = MeshSurface(vertices, np.ascontiguousarray(faces[volumes[body] >= 0]))
+    first = np.unique(body, return_index=True)[1]  # a face of each body
+    surrounded = outward.inside(torch.from_numpy(vertices[faces[first[inward], 0]])).numpy()
+    turned = np.isin(body, inward[~surrounded])
+    return np.where(turned[:, None], faces[:, ::-1], faces), int((~surrounded).sum())
+
+
+def _volumes(vertices: Floats, faces: Faces) -> Floats:
+    """Signed volume between each triangle and the centre of all, (f,); the sum is positive where they face outward."""
+    corners = vertices[faces] - vertices[faces].reshape(-1, 3).mean(0)
+    return np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6.0
+
+
+def _portrait(centre: Floats, edge: float, size: int = 400) -> Camera:
+    eye = torch.tensor(centre + edge * np.array([0.55, 0.5, 1.4]), dtype=torch.float32)
+    pose = look_at(eye, torch.tensor(centre, dtype=torch.float32), torch.tensor([0.0, 1.0, 0.0]))
+    lens = Camera(pose=(), height=size, width=size, fx=1.35 * size, fy=1.35 * size, cx=0.5 * size, cy=0.5 * size)
+    return lens.at(pose)

@@ -1,0 +1,71 @@
+"""Metrics: how far what a field shows is from its data, as one number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from fieldengine.errors import PluginError
+from fieldengine.kinds.kind import Kind, Verb
+from fieldengine.kinds.probe import described
+
+Needs = Literal["image", "signal", "surface"]
+
+
+class Metric(Protocol):
+    """Options of a metric, which is used as it is. It offers `score` as `needs` says.
+
+    Attributes:
+        needs: `image`, values and target (h, w, c) of a view; `signal`, the same of a view of any dimension, (..., c);
+            `surface`, a `fieldengine.metrics.surface.Comparison` of the fitted surface with a reference.
+        higher_is_better: as of similarities; false for distances and errors.
+
+    A metric of images or signals may also have `pixelwise: ClassVar[bool]`: some of a view's values (n, c) may then be
+    scored as well, as the hidden ones of a mask; and `obstacle(shape, channels)`, why it cannot be computed of views
+    that large, and what to do about it: empty where it can.
+    """
+
+    needs: ClassVar[Needs]
+    higher_is_better: ClassVar[bool]
+
+    score: Any
+
+
+class ImageMetric(Protocol):
+    """A metric of images or signals: 0 is black and 1 is white in images; values may leave [0, 1]."""
+
+    def score(self, values: Tensor, target: Tensor) -> float: ...
+
+
+def check_score(found: Any, known: Mapping[str, Any]) -> None:
+    if found is not None and not isinstance(found, int | float):
+        raise PluginError(f"expected a number of score, found {described(found)}")
+
+
+def check_metric(metric: Any) -> None:
+    """Raise PluginError where a metric has unknown needs, or cannot tell an image from another as it says."""
+    if metric.needs not in ("image", "signal", "surface"):
+        raise PluginError(f'expected needs to be "image", "signal" or "surface", found {metric.needs!r}')
+    if metric.needs == "surface":
+        return
+    random = torch.Generator().manual_seed(0)
+    target = torch.rand(192, 192, 3, generator=random)
+    noisy = (target + 0.2 * torch.randn(192, 192, 3, generator=random)).clamp(0, 1)
+    same, other = metric.score(target, target), metric.score(noisy, target)
+    if (same > other) != metric.higher_is_better:
+        raise PluginError(
+            f"expected an equal image to score better than a noisy one; higher_is_better is {metric.higher_is_better}, "
+            f"but the scores are {same:.4g} and {other:.4g}"
+        )
+
+
+KIND = Kind(
+    group="metrics",
+    word="metric",
+    options=Metric,
+    verbs={"score": Verb(("values", "target", "comparison"), (), check_score)},
+    constants={"needs": str, "higher_is_better": bool},
+)

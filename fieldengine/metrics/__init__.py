@@ -1,0 +1,1 @@
+"""Metrics: how far a trained field is from its data."""

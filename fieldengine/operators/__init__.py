@@ -1,0 +1,1 @@
+"""Operators: what a measurement is of a field's values."""

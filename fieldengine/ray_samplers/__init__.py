@@ -1,0 +1,1 @@
+"""Ray samplers: where samples lie along a ray."""

@@ -1,0 +1,1 @@
+"""Renderers: from a field and items to values, and to whole images."""

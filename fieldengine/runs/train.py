@@ -1,0 +1,280 @@
+"""From a scene file to a run: what `fieldengine train` and `fieldengine.train` do."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+
+from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
+from fieldengine.errors import SceneError, TrainingError, is_out_of_memory
+from fieldengine.export.image import write_image
+from fieldengine.memory import keep_freed_memory, peak_memory_mb
+from fieldengine.precision import matrix_products
+from fieldengine.progress import TrainingBar
+from fieldengine.datasets.domain import nyquist_limit
+from fieldengine.renderers.image import render_image
+from fieldengine.runs.run import Run, RunFolder
+from fieldengine.config.scene import SceneConfig, read_scene
+from fieldengine.runs.suggest import Suggestion, settled, suggestions_for
+from fieldengine.training import loop
+from fieldengine.training.compiled import choose_compiled
+from fieldengine.training.loop import Progress
+from fieldengine.metrics.evaluate import evaluate, named, why_not
+from fieldengine.training.fit import Fit
+from fieldengine.training.trial import choose_tile
+from fieldengine.types import RunContext
+
+
+def train(
+    scene: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: str = "auto",
+    quiet: bool = True,
+    console: Console | None = None,
+) -> Run:
+    """Train a scene and return the run.
+
+    Args:
+        scene: the scene file.
+        overrides: `a.b=value` texts, or a mapping such as {"training.steps": 500}.
+        out: run folder; None takes runs/<scene name>, or the next free number.
+        resume: go on from the last checkpoint of `out`, or of the newest run of this scene.
+        device: auto, cpu or cuda.
+        quiet: print warnings only.
+        console: where to print; None is the standard error stream.
+
+    Raises FieldEngineError; its `exit_code` is 2 where the input is wrong and 1 where training failed.
+    """
+    started = time.perf_counter()
+    console = console or Console(stderr=True)
+    config = read_scene(Path(scene), overrides)
+    chosen = choose_device(device)
+    keep_freed_memory()
+    place = None if out is None else Path(out)
+    folder = RunFolder.to_resume(config.name, place) if resume else RunFolder.create(config.name, place)
+    record = _Record(folder, console, quiet)
+    seed = config.training.seed
+    context = RunContext(chosen, torch.Generator().manual_seed(seed), seed, warn_once=record.warn_once)
+    saved = None
+    if resume:
+        config = folder.settled(config)
+        folder.refuse_changes(config)
+        saved = folder.load_checkpoint()
+    try:
+        with config.placed():
+            dataset = build_dataset(config, context)
+            metrics = named(config.evaluation.metrics)
+            obstacle = why_not(metrics, dataset, config.evaluation.splits, config.usual_metrics)
+            if obstacle:
+                raise SceneError(obstacle, key="evaluation.metrics")
+            config, suggestions = settled(config, dataset, context)
+            fit, trained = build_fit(config, dataset, context)
+    except BaseException as reason:  # whatever it was, no empty run folder stays behind
+        if not resume:
+            _undo(folder)
+        else:
+            folder.say(f"not resumed: {reason}")
+        raise
+    progress = Progress()
+    if saved is not None:
+        progress = loop.restore(fit, saved.get("training", {}), folder.last_checkpoint())
+        folder.forget_after(progress.step, scores_too=loop.finished(config.training, progress))
+    folder.write_scene(config)
+    for suggestion in suggestions:
+        best = suggestion.best
+        record.tell(f"{suggestion.key}: {best.value:g}, whose spectrum lies {best.distance:.3g} cycles from the data's")
+    for note in [*dataset.notes(), *beyond_the_data(trained)]:
+        record.warn(note)
+    record.tell(_headline(folder, trained, dataset.n_items, chosen, progress.step))
+    summary = _story(config, trained, chosen)
+    try:
+        with matrix_products(config.training.precision, chosen):
+            if config.training.tile == "auto" and saved is None:
+                fit.tile = choose_tile(fit)
+            note = choose_compiled(fit, config.training.compile, config.training.steps - progress.step)
+            if note:
+                record.tell(note)
+            status, scores = _run(config, fit, trained, progress, record)
+    except BaseException as reason:  # whatever it was, the run folder says why before it goes on its way
+        folder.say(f"failed: {type(reason).__name__}: {reason}")
+        folder.write_summary(
+            {**summary, "status": "failed", "reason": str(reason), **_figures(progress, started, chosen), "metrics": {}}
+        )
+        if is_out_of_memory(reason):
+            raise TrainingError("ran out of memory. Lower training.tile, or training.batch_size") from reason
+        raise
+    summary = {**summary, "status": status, "tile": fit.tile, **_figures(progress, started, chosen), "metrics": scores}
+    folder.write_summary(summary)
+    trained.recipe["metrics"] = scores
+    record.tell(_closing(folder, status, scores, progress))
+    return Run(folder.path, trained, summary)
+
+
+def suggest(
+    scene: str | Path, overrides: Sequence[str] | Mapping[str, Any] = (), *, device: str = "auto"
+) -> list[Suggestion]:
+    """Compare candidates of the keys that are `auto`, or of all that could be, without training.
+
+    Raises SceneError where a scene has no such key, or its data no spectrum.
+    """
+    config = read_scene(Path(scene), overrides)
+    if not config.candidates:
+        raise SceneError(
+            "no key of this scene has candidates, as frequencies of sine activations and of Fourier features do: "
+            "field.activation=siren field.encoding=identity"
+        )
+    context = RunContext(
+        choose_device(device), torch.Generator().manual_seed(config.training.seed), config.training.seed
+    )
+    with config.placed(), matrix_products("float32", context.device):
+        return suggestions_for(config, build_dataset(config, context), context)
+
+
+def _run(
+    config: SceneConfig, fit: Fit, trained: TrainedField, progress: Progress, record: _Record
+) -> tuple[str, dict[str, float]]:
+    bar = TrainingBar(record.console, config.training.steps, record.quiet)
+    keep = config.training.keep_checkpoints
+    watcher = _Watcher(record.folder, bar, trained, None if keep == "all" else keep)
+    splits, most, metrics = config.evaluation.splits, config.evaluation.max_views, named(config.evaluation.metrics)
+
+    def scored() -> dict[str, float]:
+        with matrix_products("float32", fit.context.device):  # as `fieldengine eval` scores, however it was trained
+            return evaluate(trained, fit.dataset, splits, metrics, most)
+
+    with bar.shown():
+        status, scores = loop.train(
+            fit,
+            config.training,
+            config.evaluation,
+            progress,
+            watcher,
+            scored,
+        )
+    fit.ema.settle()  # from here on the field is the one that was scored
+    if status == "done" and trained.domain.grid is not None:
+        image = render_image(trained.field, trained.renderer, trained.domain, trained.domain.grid)
+        write_image(record.folder.images / f"step_{progress.step:08d}.png", image.values)
+    return status, scores
+
+
+def beyond_the_data(trained: TrainedField) -> Iterator[str]:
+    """A sentence for each part of a field that has frequencies which the data cannot tell from lower ones."""
+    limit = nyquist_limit(trained.domain)
+    for name, module in trained.field.named_modules():
+        highest = getattr(module, "highest_frequency", None)
+        if limit is not None and highest is not None and highest > limit:
+            yield (
+                f"field.{name} reaches {highest:.0f} radians per unit, {highest / limit:.1f} times the Nyquist limit "
+                f"of these pixels, {limit:.0f}: what lies between them will be noise. Lower its frequencies"
+            )
+
+
+@dataclass
+class _Record:
+    """Says things to the person and to the log."""
+
+    folder: RunFolder
+    console: Console
+    quiet: bool
+    warned: set[str] = field(default_factory=set)
+
+    def warn(self, text: str) -> None:
+        self.folder.say(f"warning: {text}")
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+    def warn_once(self, text: str) -> None:
+        if text not in self.warned:
+            self.warned.add(text)
+            self.warn(text)
+
+    def tell(self, text: str) -> None:
+        self.folder.say(text)
+        if not self.quiet:
+            self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+@dataclass
+class _Watcher:
+    """Follows the loop for the run folder and the person."""
+
+    folder: RunFolder
+    bar: TrainingBar
+    trained: TrainedField
+    keep: int | None
+
+    def stepped(self, step: int, loss: float, psnr: float, seconds: float) -> None:
+        self.bar.stepped(step, loss, psnr, seconds)
+
+    def logged(self, line: dict[str, Any]) -> None:
+        self.folder.log(line)
+
+    def checkpoint(self, step: int, state: dict[str, Any]) -> None:
+        self.folder.save_checkpoint(step, self.trained, state, self.keep)
+
+
+def _headline(folder: RunFolder, trained: TrainedField, n_items: int, device: torch.device, step: int) -> str:
+    parts = [trained.recipe["field"]["type"]]
+    parts += [part["type"] for part in trained.recipe["field"].values() if isinstance(part, dict)]
+    size = f"{n_items:,} items, {_n_parameters(trained):,} parameters"
+    what = f"{trained.domain.task}: {' + '.join(parts)}, {size}, on {device.type}"
+    where = f"resuming at step {step} in" if step else "run folder"
+    return f"{what}\n{where} {folder.path}"
+
+
+def _closing(folder: RunFolder, status: str, scores: Mapping[str, float], progress: Progress) -> str:
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+    if status == "interrupted":
+        return f"interrupted at step {progress.step}; a checkpoint was written. Go on with --resume --out {folder.path}"
+    done = "; ".join(part for part in (f"done: {progress.step} steps in {progress.seconds:.0f} s", figures) if part)
+    return f"{done}\nrun folder {folder.path}"
+
+
+def _story(config: SceneConfig, trained: TrainedField, device: torch.device) -> dict[str, Any]:
+    """What is known before training ends."""
+    packages = ("fieldengine", "torch", "numpy")
+    return {
+        "scene": config.name,
+        "task": trained.domain.task,
+        "n_parameters": _n_parameters(trained),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "seed": config.training.seed,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "plugins": [plugin.as_dict() for plugin in config.plugins],
+    }
+
+
+def _figures(progress: Progress, started: float, device: torch.device) -> dict[str, Any]:
+    return {
+        "steps": progress.step,
+        "seconds_train": round(progress.seconds, 3),
+        "seconds_total": round(time.perf_counter() - started, 3),
+        "steps_per_second": round(progress.step / progress.seconds, 3) if progress.seconds else 0.0,
+        "peak_memory_mb": peak_memory_mb(device),
+    }
+
+
+def _n_parameters(trained: TrainedField) -> int:
+    return sum(p.numel() for p in trained.field.parameters())
+
+
+def _undo(folder: RunFolder) -> None:
+    """Remove the empty folder of a run that never began. A file that appeared in it meanwhile keeps it."""
+    for part in (folder.checkpoints, folder.images, folder.path):
+        try:
+            part.rmdir()
+        except OSError:
+            return
