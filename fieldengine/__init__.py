@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fieldengine.runs.run import Run as Run
-    from fieldengine.runs.run import load as load
+    from fieldengine.runs.load import Run as Run
+    from fieldengine.runs.load import load as load
     from fieldengine.runs.train import train as train
 
 __all__ = ["Run", "load", "train"]
@@ -24,7 +24,7 @@ def __getattr__(name: str) -> Any:
 
         return train
     if name in ("Run", "load"):
-        from fieldengine.runs import run
+        from fieldengine.runs import load
 
-        return getattr(run, name)
+        return getattr(load, name)
     raise AttributeError(f"module 'fieldengine' has no attribute {name!r}")

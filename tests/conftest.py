@@ -15,7 +15,6 @@ import torch
 import trimesh
 
 from fieldengine.metrics import surface as metrics
-from fieldengine.renderers.image import RenderedImage
 from fieldengine.runs import train as fitting
 from fieldengine.types import RunContext
 
@@ -42,7 +41,7 @@ def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     """Coarse scores of surfaces and no portrait of a finished run, for tests that look at neither."""
     for name, value in (("CHAMFER_RESOLUTION", 8), ("SURFACE_POINTS", 200), ("IOU_POINTS", 200)):
         monkeypatch.setattr(metrics, name, value)
-    monkeypatch.setattr(fitting, "render_image", lambda *arguments: RenderedImage(torch.zeros(2, 2, 3)))
+    monkeypatch.setattr(fitting, "show", lambda *arguments: None)
 
 
 @pytest.fixture

@@ -519,7 +519,7 @@ def test_a_bug_is_told_from_wrong_input_and_shows_its_place_only_when_asked(run:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("by [nought]")
 
-    monkeypatch.setattr("fieldengine.runs.run.load", broken)
+    monkeypatch.setattr("fieldengine.runs.load.load", broken)
     done = run("eval", finished)
     assert done.code == 1
     assert done.err == (

@@ -13,8 +13,8 @@ PLUGINS = ROOT / "plugins" / "fieldengine_plugins"
 
 ORDER = [
     "types", "errors", "memory", "spectrum", "progress", "kinds", "api", "plugins", "config", "ops", "precision", "ntk",
-    "cameras", "fields", "operators", "ray_samplers", "renderers", "datasets", "export", "metrics", "training", "runs",
-    "report", "sweep", "cli",
+    "cameras", "domain", "fields", "operators", "ray_samplers", "renderers", "export", "datasets", "metrics",
+    "training", "runs", "report", "sweep", "cli",
 ]  # fmt: skip
 OPEN_TO_PLUGINS = ("fieldengine.api", "fieldengine.fields", "fieldengine.ops", "fieldengine.ntk", "fieldengine_plugins")
 

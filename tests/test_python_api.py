@@ -20,7 +20,6 @@ import fieldengine
 from fieldengine import api
 from fieldengine.errors import FieldEngineError, RunError, SceneError
 from fieldengine.metrics import surface as metrics
-from fieldengine.renderers.image import RenderedImage
 from fieldengine.runs import train as fitting
 from fieldengine.training import checkpoint
 
@@ -76,7 +75,7 @@ def test_points_are_in_the_datas_own_coordinates(
     """A field fitted to a ball of radius 2 around (10, 0, -5) says so in these units."""
     for name, value in (("CHAMFER_RESOLUTION", 12), ("SURFACE_POINTS", 300), ("IOU_POINTS", 2000)):
         monkeypatch.setattr(metrics, name, value)
-    monkeypatch.setattr(fitting, "render_image", lambda *arguments: RenderedImage(torch.zeros(2, 2, 3)))
+    monkeypatch.setattr(fitting, "show", lambda *arguments: None)
     text = f"dataset: {{type: mesh, path: {ball}, n_samples: 4000}}\n{FIELD.replace('width: 8', 'width: 32')}"
     run = fieldengine.train(scene(text + "training: {steps: 300, batch_size: 500, lr: 1.0e-2}"), out=tmp_path / "run")
     x = torch.tensor([[12.0, 0.0, -5.0], [10.0, 2.3, -5.0], [10.0, 0.0, -6.0]])

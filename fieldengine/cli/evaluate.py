@@ -23,7 +23,7 @@ def evaluate(
     device: DeviceOption = Device.auto,
 ) -> None:
     """Score a trained field on its data."""
-    from fieldengine.runs.run import load
+    from fieldengine.runs.load import load
 
     scores = load(run, device.value).evaluate(split, metric or ())
     if as_json:

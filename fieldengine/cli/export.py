@@ -27,7 +27,7 @@ def export(
 ) -> None:
     """Write a mesh (.ply .obj .stl .glb), a point cloud (.ply .xyz) or the field itself (.safetensors)."""
     from fieldengine.export.command import export_file
-    from fieldengine.runs.run import load
+    from fieldengine.runs.load import load
 
     named = {"resolution": resolution, "level": level}
     given = {name: value for name, value in named.items() if value is not None}

@@ -26,7 +26,7 @@ def render(
 ) -> None:
     """Render a trained field: an image, or a video along a camera path."""
     from fieldengine.progress import counting
-    from fieldengine.runs.run import load
+    from fieldengine.runs.load import load
 
     loaded = load(run, device.value)
     with counting(err_console, "render") as on_progress:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fieldengine.datasets.domain import describe
+from fieldengine.domain import describe
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic, require_suffix
 from fieldengine.fields.collapse import collapsed_state

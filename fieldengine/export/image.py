@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -17,6 +18,16 @@ IMAGES = (".png", ".jpg", ".jpeg", ".tiff", ".tif", ".webp", ".bmp")
 VIDEOS = (".mp4",)
 
 
+@dataclass(frozen=True)
+class ImagePresenter:
+    """An image (h, w, c) as a file that viewers open."""
+
+    suffixes: tuple[str, ...] = IMAGES
+
+    def write(self, values: Tensor, out: Path) -> None:
+        write_image(out, values)
+
+
 def to_uint8(values: Tensor) -> NDArray[np.uint8]:
     """(h, w, c) in [0, 1], clipped -> uint8; one channel loses its axis."""
     image = (values.clamp(0.0, 1.0) * 255.0).round().byte().cpu().numpy()
@@ -26,6 +37,8 @@ def to_uint8(values: Tensor) -> NDArray[np.uint8]:
 def write_image(path: Path, values: Tensor) -> None:
     """(h, w, c) in [0, 1] -> an image file; the ending names the format."""
     require_suffix(path, IMAGES, "an image")
+    if values.ndim != 3:
+        raise RunError(path, f"cannot be written: an image has 2 dimensions, this signal has {values.ndim - 1}")
     if values.shape[2] > 4:
         raise RunError(path, f"cannot be written: an image has 1 to 4 channels, this field has {values.shape[2]}")
     image = to_uint8(values)

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from fieldengine.cameras.camera import Camera
 from fieldengine.cameras.paths import from_file, orbit, spiral
-from fieldengine.errors import FieldEngineError, RunError
+from fieldengine.errors import FieldEngineError, PluginError, RunError
 from fieldengine.export.files import require_suffix
-from fieldengine.export.image import IMAGES, VIDEOS, write_image, write_video
+from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, write_image, write_video
+from fieldengine.kinds.dataset import Presenter
 from fieldengine.kinds.exporter import Trained
+from fieldengine.plugins.registry import Registry
 from fieldengine.renderers.image import render_image
 from fieldengine.types import PixelGrid
 
@@ -25,10 +27,13 @@ def sized(grid: PixelGrid, scale: float | None, size: tuple[int, int] | None) ->
     """The grid with `scale` times as many pixels a side, or with `size` = (width, height) pixels."""
     if scale is not None and not math.isfinite(scale):
         raise FieldEngineError(f"--scale {scale} is not a finite number")
-    height, width = (round(side * (scale or 1.0)) for side in grid.shape) if size is None else (size[1], size[0])
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise FieldEngineError(f"an image of {width}x{height} pixels is asked for; it needs 1 to {MAX_PIXELS} pixels")
-    return grid.resized(height, width)
+    if size is not None and len(grid.shape) != 2:
+        raise FieldEngineError(f"--size is of images; this signal has {len(grid.shape)} dimensions. Use --scale")
+    shape = [round(side * (scale or 1.0)) for side in grid.shape] if size is None else [size[1], size[0]]
+    if min(shape) < 1 or math.prod(shape) > MAX_PIXELS:
+        asked = "x".join(map(str, reversed(shape)))
+        raise FieldEngineError(f"an image of {asked} pixels is asked for; it needs 1 to {MAX_PIXELS} pixels")
+    return grid.resized(*shape)
 
 
 def render_file(
@@ -49,7 +54,7 @@ def render_file(
     of poses); where `out` is an image, the first frame of that path, or the data's own view where none is named.
 
     Args:
-        out: file to write; None chooses `image.png` or `PATH.mp4` in `folder`.
+        out: file to write; None chooses `image.png`, or another name for another signal, or `PATH.mp4` in `folder`.
         on_progress: called with frames done and frames in all.
 
     Returns:
@@ -62,10 +67,7 @@ def render_file(
     if not isinstance(grid, Camera):
         if path is not None:
             raise FieldEngineError("--path is for scenes seen by cameras; this field is a flat image")
-        out = out or folder / "image.png"
-        require_suffix(out, IMAGES, "an image")
-        write_image(out, _image(trained, grid))
-        return out
+        return present(trained, presenter_of(trained, Registry()), grid, out or folder / trained.domain.task)
     out = out or folder / f"{Path(path or 'orbit').stem}.mp4"
     suffix = require_suffix(out, (*VIDEOS, *IMAGES), "a rendering")
     cameras = [grid.at(pose) for pose in _poses(trained, path or "orbit", frames)]
@@ -79,6 +81,37 @@ def render_file(
             on_progress(i + 1, len(cameras))
 
     write_video(out, images(), fps)
+    return out
+
+
+def presenter_of(trained: Trained, registry: Registry) -> Presenter:
+    """How the signal of the data that a field was trained on is written; an image where that data set does not say."""
+    name = trained.recipe.get("dataset")
+    if name is None:
+        return ImagePresenter()
+    try:
+        options = registry.find("datasets", name).load()
+    except PluginError as reason:
+        if trained.domain.is_image:
+            return ImagePresenter()
+        raise PluginError(f"{reason}. Install it: it knows how this signal is written") from reason
+    return getattr(options, "presenter", ImagePresenter())
+
+
+def show(trained: Trained, out: Path, grid: PixelGrid) -> None:
+    """Write what a grid shows of a field, `out` without its ending: an image, or a signal as its data set says."""
+    if isinstance(grid, Camera):
+        write_image(out.with_suffix(".png"), _image(trained, grid))
+    else:
+        present(trained, presenter_of(trained, Registry()), grid, out)
+
+
+def present(trained: Trained, presenter: Presenter, grid: PixelGrid, out: Path) -> Path:
+    """Write the field's values on a grid of points; a path without an ending gets the presenter's first."""
+    out = out if out.suffix else out.with_suffix(presenter.suffixes[0])
+    article = "an" if trained.domain.task[:1] in "aeiou" else "a"
+    require_suffix(out, presenter.suffixes, f"{article} {trained.domain.task}")
+    presenter.write(_image(trained, grid), out)
     return out
 
 

@@ -42,7 +42,7 @@ class SignalNetwork(nn.Module):
     def __init__(self, options: Signal, in_dim: int, out_dim: int, aabb: Aabb):
         super().__init__()
         self.to_unit = ToUnit(aabb)
-        self.output = options.output
+        self.output: Output = options.output
         self.encoding = options.encoding.build(in_dim)
         self.mlp = MLP(
             self.encoding.out_dim,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
@@ -20,13 +21,27 @@ class DatasetOptions(Protocol):
     Attributes:
         default_field, default_renderer: plugins that suit the data, taken where a scene names none.
 
-    May also name `default_metrics`, a tuple of the metrics that are computed where a scene names none.
+    May also name `default_metrics`, a tuple of the metrics that are computed where a scene names none; and `presenter`,
+    a `Presenter` of its signal. Without one a signal is presented as an image.
     """
 
     default_field: ClassVar[str]
     default_renderer: ClassVar[str]
 
     def build(self, context: RunContext) -> Dataset: ...
+
+
+class Presenter(Protocol):
+    """How a signal is written to a file, such as a sound. A run finds it again by the name of its data set."""
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the files it writes, the usual one first."""
+        ...
+
+    def write(self, values: Tensor, out: Path) -> None:
+        """Values (*shape, c) of a field -> the file. Raises RunError where they cannot be written so."""
+        ...
 
 
 class ReferenceSurface(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fieldengine.report.html import refuse_other_endings
 from fieldengine.report.page import Entry, write_page
-from fieldengine.runs.run import RunFolder
+from fieldengine.runs.folder import RunFolder
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:

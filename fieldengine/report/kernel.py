@@ -24,7 +24,8 @@ from fieldengine.ntk import gram, jvp, top_eigenpairs, vjp
 from fieldengine.renderers.image import render_image
 from fieldengine.report.html import figure, inline_image, refuse_other_endings, save_page, table
 from fieldengine.report.plots import Curve, plot, svg
-from fieldengine.runs.run import Run, RunFolder, load
+from fieldengine.runs.folder import RunFolder
+from fieldengine.runs.load import Run, load
 from fieldengine.types import Domain, PixelGrid, Points, View
 
 MOST_POINTS = 256  # of a kernel whose spectrum is shown

@@ -17,7 +17,7 @@ from fieldengine.metrics.spectral_error import spectral_error
 from fieldengine.renderers.image import render_image
 from fieldengine.report.html import figure, inline_image, save_page, table
 from fieldengine.report.plots import Curve, plot, svg
-from fieldengine.runs.run import load
+from fieldengine.runs.load import load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -107,6 +107,8 @@ def build_trained(
         with placed("renderer", plain["renderer"]):
             renderer = renderer_options.build(aabb=domain.aabb)
     recipe = {"field": plain["field"], "renderer": plain["renderer"]}
+    if "dataset" in plain:
+        recipe["dataset"] = plain["dataset"]["type"]
     return TrainedField(module.to(context.device).eval(), renderer.to(context.device), domain, recipe)
 
 
@@ -122,6 +124,8 @@ def rebuild(
     )
     context = RunContext(device, torch.Generator().manual_seed(seed), seed)
     plain = {"field": plain_field, "renderer": plain_renderer}
+    if "dataset" in recipe:
+        plain["dataset"] = {"type": recipe["dataset"]}
     return build_trained(field_options, renderer_options, domain, context, plain)
 
 

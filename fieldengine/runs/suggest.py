@@ -48,7 +48,7 @@ class Suggestion:
         return min(self.trials, key=lambda trial: trial.distance)
 
 
-def settled(config: SceneConfig, dataset: Dataset, context: RunContext) -> tuple[SceneConfig, list[Suggestion]]:
+def choose_open_keys(config: SceneConfig, dataset: Dataset, context: RunContext) -> tuple[SceneConfig, list[Suggestion]]:
     """The scene with a number for every key that is `auto`, one after the other, and how they were chosen.
 
     Raises SceneError where the data have no spectrum to compare with.
@@ -100,5 +100,5 @@ def suggest(config: SceneConfig, key: str, dataset: Dataset, context: RunContext
 def suggestions_for(config: SceneConfig, dataset: Dataset, context: RunContext) -> list[Suggestion]:
     """A suggestion for every key that is `auto`, or, where none is, for every key that could be."""
     if config.open_keys:
-        return settled(config, dataset, context)[1]
+        return choose_open_keys(config, dataset, context)[1]
     return [suggest(config, key, dataset, context) for key in config.candidates]

@@ -16,15 +16,15 @@ from rich.markup import escape
 
 from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
 from fieldengine.errors import SceneError, TrainingError, is_out_of_memory
-from fieldengine.export.image import write_image
+from fieldengine.export.render import show
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
 from fieldengine.precision import matrix_products
 from fieldengine.progress import TrainingBar
-from fieldengine.datasets.domain import nyquist_limit
-from fieldengine.renderers.image import render_image
-from fieldengine.runs.run import Run, RunFolder
+from fieldengine.domain import nyquist_limit
+from fieldengine.runs.folder import RunFolder
+from fieldengine.runs.load import Run
 from fieldengine.config.scene import SceneConfig, read_scene
-from fieldengine.runs.suggest import Suggestion, settled, suggestions_for
+from fieldengine.runs.suggest import Suggestion, choose_open_keys, suggestions_for
 from fieldengine.training import loop
 from fieldengine.training.compiled import choose_compiled
 from fieldengine.training.loop import Progress
@@ -69,7 +69,7 @@ def train(
     context = RunContext(chosen, torch.Generator().manual_seed(seed), seed, warn_once=record.warn_once)
     saved = None
     if resume:
-        config = folder.settled(config)
+        config = folder.with_chosen_values(config)
         folder.refuse_changes(config)
         saved = folder.load_checkpoint()
     try:
@@ -79,7 +79,7 @@ def train(
             obstacle = why_not(metrics, dataset, config.evaluation.splits, config.usual_metrics)
             if obstacle:
                 raise SceneError(obstacle, key="evaluation.metrics")
-            config, suggestions = settled(config, dataset, context)
+            config, suggestions = choose_open_keys(config, dataset, context)
             fit, trained = build_fit(config, dataset, context)
     except BaseException as reason:  # whatever it was, no empty run folder stays behind
         if not resume:
@@ -163,10 +163,9 @@ def _run(
             watcher,
             scored,
         )
-    fit.ema.settle()  # from here on the field is the one that was scored
+    fit.ema.adopt()  # from here on the field is the one that was scored
     if status == "done" and trained.domain.grid is not None:
-        image = render_image(trained.field, trained.renderer, trained.domain, trained.domain.grid)
-        write_image(record.folder.images / f"step_{progress.step:08d}.png", image.values)
+        show(trained, record.folder.images / f"step_{progress.step:08d}", trained.domain.grid)
     return status, scores
 
 

@@ -42,7 +42,7 @@ class Ema:
         finally:
             self._copy(own)
 
-    def settle(self) -> None:
+    def adopt(self) -> None:
         """The module keeps the average for good."""
         if self.decay:
             self._copy(self.average)

@@ -11,7 +11,7 @@ from fieldengine.types import Batch, Items, Points, Rays, Rendered
 
 
 def measured(fit: Fit, field: Any, batch: Batch, generator: Generator | None) -> tuple[Rendered, Tensor]:
-    """Measurements of a batch's items, and where the field was looked at for them, (m, d) without gradient.
+    """Measurements of a batch's items, and where the field was visited at for them, (m, d) without gradient.
 
     Samples and weights along rays are those of the items, and so known only where the operator is the identity.
     """
@@ -20,15 +20,15 @@ def measured(fit: Fit, field: Any, batch: Batch, generator: Generator | None) ->
     if background is not None and len(places) != len(batch):
         background = background.repeat_interleave(len(places) // len(batch), dim=0)
     rendered = fit.renderer.render(field, places, background=background, generator=generator)
-    looked = looked_at(rendered, places)
+    visited = visited_by(rendered, places)
     values = fit.operator.measure(rendered.values, batch.items)
     if values is rendered.values:
-        return rendered, looked
+        return rendered, visited
     losses = {name: _per_item(loss, len(batch)) for name, loss in rendered.losses.items()}
-    return Rendered(values, losses=losses), looked
+    return Rendered(values, losses=losses), visited
 
 
-def looked_at(rendered: Rendered, places: Items) -> Tensor:
+def visited_by(rendered: Rendered, places: Items) -> Tensor:
     """The points, or the middles of the samples along rays, (m, d)."""
     if isinstance(places, Points):
         return places.positions.detach()

@@ -11,8 +11,8 @@ from fieldengine.training.guards import checked_penalty, hook_call
 from fieldengine.types import Aabb
 
 
-class Looked:
-    """Some of the places at which a step looked at the field, each as likely as any other of its tile."""
+class VisitedPlaces:
+    """Some of the places at which a step visited at the field, each as likely as any other of its tile."""
 
     def __init__(self, fit: Fit):
         wanted = [
@@ -39,13 +39,13 @@ class Looked:
         return torch.rand(n, aabb.dim, generator=self._generator).to(aabb.lower)
 
 
-def penalize(fit: Fit, step: int, looked: Looked) -> Tensor:
+def penalize(fit: Fit, step: int, visited: VisitedPlaces) -> Tensor:
     """Back-propagate every penalty; returns their sum, ()."""
     aabb = fit.dataset.domain.aabb
     total = torch.zeros((), device=aabb.lower.device)
     for regularizer in fit.regularizers:
         wanted = regularizer.points
-        points = fit.lattice(wanted.per_axis) if isinstance(wanted, Lattice) else looked.near(wanted, aabb)
+        points = fit.lattice(wanted.per_axis) if isinstance(wanted, Lattice) else visited.near(wanted, aabb)
         with hook_call(fit, regularizer, "penalty"):
             penalty = checked_penalty(regularizer.penalty(step, fit.field, points))
             penalty.backward()

@@ -20,7 +20,7 @@ from fieldengine.training.loss import cotangent
 from fieldengine.training.measure import measured
 from fieldengine.training.optimizer import clip
 from fieldengine.training.oracle import Residuals
-from fieldengine.training.penalties import Looked, penalize
+from fieldengine.training.penalties import VisitedPlaces, penalize
 from fieldengine.training.tiles import Upstream, tiles
 from fieldengine.types import Batch, Rendered
 
@@ -32,13 +32,13 @@ def training_step(fit: Fit, step: int) -> StepReport:
     fit.renderer.update(fit.field, step, fit.context.generator)
     indices = select(fit, step, fit.renderer.max_batch(fit.batch_size))
     fit.optimizer.zero_grad(set_to_none=True)
-    report, looked = StepReport.none(indices.device), Looked(fit)
+    report, visited = StepReport.none(indices.device), VisitedPlaces(fit)
     # what may be mixed comes at once; else a batch of millions is fetched piece by piece
     for part in [indices] if fit.transform or fit.tile_of_items is None else indices.split(FETCH):
         # no name for it here: it is put in another order where a transform asks for one, and then not needed twice
-        report += backpropagate(fit, fit.dataset.batch(part, fit.context.generator), step, len(indices), looked)
+        report += backpropagate(fit, fit.dataset.batch(part, fit.context.generator), step, len(indices), visited)
     if fit.regularizers:
-        report = dataclasses.replace(report, penalty=penalize(fit, step, looked))
+        report = dataclasses.replace(report, penalty=penalize(fit, step, visited))
     if fit.clip is not None:
         clip(fit.parameters, fit.clip)
     fit.optimizer.step()
@@ -52,7 +52,7 @@ def select(fit: Fit, step: int, n: int) -> Tensor:
         return checked_indices(fit.sampler.select(step, n, Residuals(fit)), fit.dataset.n_items).to(fit.context.device)
 
 
-def backpropagate(fit: Fit, batch: Batch, step: int, n_items: int, looked: Looked) -> StepReport:
+def backpropagate(fit: Fit, batch: Batch, step: int, n_items: int, visited: VisitedPlaces) -> StepReport:
     """Tile by tile: values, cotangent, gradients; of a batch, or a part of one of `n_items`."""
     blocks, changes = None, fit.transform is not None
     if fit.transform:
@@ -76,7 +76,7 @@ def backpropagate(fit: Fit, batch: Batch, step: int, n_items: int, looked: Looke
             g = _adjusted(fit, g, tile, rendered, rows)
         further = checked_losses(rendered, len(tile))
         _backward(rendered.values, g, further, n_items)
-        looked.add(places, len(tile) / n_items)
+        visited.add(places, len(tile) / n_items)
         squared = (rendered.values.detach() - tile.targets).square().mean(dim=-1).sum()
         sums = {name: loss.detach().sum() for name, loss in further.items()}
         report += StepReport(losses.sum(), squared, zero, len(tile), sums)

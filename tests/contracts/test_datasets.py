@@ -15,7 +15,7 @@ import torch
 
 from fieldengine.cameras.restore import restore as restore_sensor
 from fieldengine.config.scene import SceneConfig, read_scene
-from fieldengine.datasets.domain import describe, restore
+from fieldengine.domain import describe, restore
 from fieldengine.plugins.registry import Registry
 from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.types import Domain, Points, Rays, RunContext

@@ -21,7 +21,7 @@ from fieldengine.metrics.evaluate import find_metrics, score_views
 from fieldengine.plugins.registry import Registry
 from fieldengine.renderers.direct import DirectRenderer
 from fieldengine.runs.build import TrainedField
-from fieldengine.runs.run import Run
+from fieldengine.runs.load import Run
 from fieldengine.types import RunContext
 
 Build = Callable[..., ImageDataset]

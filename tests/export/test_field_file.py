@@ -17,7 +17,7 @@ from torch import Tensor
 import fieldengine
 from fieldengine.errors import FieldEngineError, RunError
 from fieldengine.renderers.image import render_image
-from fieldengine.runs.run import Run
+from fieldengine.runs.load import Run
 
 SINES = "field: {encoding: identity, activation: {type: finer, omega: 5, first_omega: 5}, width: 8, depth: 1}\n"
 SCENES = {

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fieldengine.fields.mlp import MLP
 from fieldengine.fields.radiance import Radiance, TruncatedExp
 from fieldengine.fields.signal import Signal
-from fieldengine.fields.surface import Surface, unit_of
+from fieldengine.fields.surface import Surface
 from fieldengine.kinds.field import RadianceField, SignalField, SurfaceField
 from fieldengine.types import Aabb
 from fieldengine_plugins.activations.finer import Finer
@@ -180,7 +180,7 @@ def test_distance_in_own_units_grows_with_the_box():
 
 
 def test_values_are_distances_in_half_edges_of_the_box():
-    assert unit_of(BOX) == 3.0
+    assert BOX.half_edge == 3.0
     field, x = surface(), random_points(BOX)
     torch.testing.assert_close(field.sdf(x)[0], 3 * field.values(x)[:, 0])
     torch.testing.assert_close(field(x), field.sdf(x)[0])

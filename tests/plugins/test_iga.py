@@ -16,7 +16,7 @@ from fieldengine.config.scene import read_scene
 from fieldengine.errors import FieldEngineError, TrainingError
 from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training.fit import Fit
-from fieldengine.training.penalties import Looked
+from fieldengine.training.penalties import VisitedPlaces
 from fieldengine.training.step import backpropagate, training_step
 from fieldengine.types import RunContext
 from fieldengine_plugins.hooks import balancing
@@ -244,7 +244,7 @@ def test_it_goes_with_batches_that_lack_pixels(make: MakeFit):
         assert np.isfinite(float(training_step(fit, step).loss))
     for pixels in ([0], [0, 4], [0, 4, 8, 48, 52, 56, 1]):  # of 6 patches the first places alone, and one more
         batch = fit.dataset.batch(torch.tensor(pixels), fit.context.generator)
-        backpropagate(fit, batch, 3, len(batch), Looked(fit))
+        backpropagate(fit, batch, 3, len(batch), VisitedPlaces(fit))
 
 
 def test_many_groups_are_said_to_take_long(make: MakeFit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

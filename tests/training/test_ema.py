@@ -88,7 +88,7 @@ def test_settle_keeps_the_average_for_good():
     ema = Ema(net, 0.9)
     walk(net, ema, range(4))
     average = {name: value.clone() for name, value in ema.average.items()}
-    ema.settle()
+    ema.adopt()
     for name, parameter in net.named_parameters():
         assert torch.equal(parameter.detach(), average[name])
 
@@ -100,7 +100,7 @@ def test_decay_zero_costs_nothing_and_changes_nothing():
     own = weights(net)
     with ema.applied():
         assert torch.equal(weights(net), own)
-    ema.settle()
+    ema.adopt()
     assert torch.equal(weights(net), own)
     assert ema.state_dict()["average"] == {}
 

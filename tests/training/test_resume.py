@@ -18,7 +18,6 @@ from torch import Tensor
 import fieldengine
 from fieldengine.errors import RunError, TrainingError
 from fieldengine.metrics import surface as metrics
-from fieldengine.renderers.image import RenderedImage
 from fieldengine.runs import train as fitting
 from fieldengine.training import checkpoint, loop
 from fieldengine.training.fit import Fit, StepReport
@@ -67,7 +66,7 @@ def quick_scores(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in zip(("CHAMFER_RESOLUTION", "SURFACE_POINTS", "IOU_POINTS"), COARSE, strict=True):
         monkeypatch.setattr(metrics, name, value)
     # the portrait of a finished run: nothing here looks at it
-    monkeypatch.setattr(fitting, "render_image", lambda *arguments: RenderedImage(torch.zeros(2, 2, 3)))
+    monkeypatch.setattr(fitting, "show", lambda *arguments: None)
 
 
 @pytest.fixture

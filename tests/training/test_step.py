@@ -19,7 +19,7 @@ from fieldengine.precision import matrix_products
 from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training.fit import Fit
 from fieldengine.training.oracle import Residuals
-from fieldengine.training.penalties import Looked
+from fieldengine.training.penalties import VisitedPlaces
 from fieldengine.training.step import backpropagate, training_step
 from fieldengine.training.tiles import tiles
 from fieldengine.training.trial import spread
@@ -151,7 +151,7 @@ def test_tiles_of_any_size_give_the_gradients_of_one_tile(make: MakeFit, kind: s
         fit.tile = tile
         fit.context.generator.set_state(state)
         fit.optimizer.zero_grad()
-        report = backpropagate(fit, batch, 0, len(batch), Looked(fit))
+        report = backpropagate(fit, batch, 0, len(batch), VisitedPlaces(fit))
         found[tile] = gradients(fit), report
     one, reference = found[len(batch) + 5]
     assert one.abs().max() > 0
@@ -278,7 +278,7 @@ def test_a_transform_gets_its_tiles_in_the_order_it_asked_for(make: MakeFit, kin
     transform = Identity(span, shuffled)
     fit = make(kind, tile=33, transform=transform)
     batch = all_items(fit)[torch.arange(100)]
-    backpropagate(fit, batch, 0, len(batch), Looked(fit))
+    backpropagate(fit, batch, 0, len(batch), VisitedPlaces(fit))
     expected = [batch.items[shuffled(100)[first : first + 33]] for first in range(0, 100, 33)]
     assert [len(items) for items in transform.seen] == [33, 33, 33, 1]
     for items, wanted in zip(transform.seen, expected, strict=True):
@@ -291,7 +291,7 @@ def test_a_transform_over_the_batch_gets_all_of_it_once_in_the_order_it_asked_fo
     transform = Identity("batch", shuffled)
     fit = make(kind, tile=33, transform=transform)
     batch = all_items(fit)[torch.arange(100)]
-    backpropagate(fit, batch, 0, len(batch), Looked(fit))
+    backpropagate(fit, batch, 0, len(batch), VisitedPlaces(fit))
     (items,) = transform.seen
     for name in vars(batch.items):
         assert torch.equal(getattr(items, name), getattr(batch.items, name)[shuffled(100)])

@@ -55,7 +55,7 @@ class FilterNetworkModule(nn.Module):
         self.maps, self.last = nn.ModuleList(maps), nn.Linear(options.width, out_dim)
         for linear in (*maps, self.last):
             nn.init.uniform_(linear.weight, -1.0 / math.sqrt(options.width), 1.0 / math.sqrt(options.width))
-        self.output = options.output
+        self.output: Output = options.output
 
     def values(self, x: Tensor) -> Tensor:
         """(m, d) in the data's own coordinates -> (m, c). Carries gradient to x and to all parameters."""
