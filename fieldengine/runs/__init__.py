@@ -1,0 +1,1 @@
+"""A run: built from a scene, trained into a folder, opened again."""
