@@ -15,8 +15,8 @@ BAR = "\\|"  # in a table
 OUT = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 HEAD = """# Keys of a scene, and the plugins that come with fieldengine
 
-Made from the docstrings by `make docs`. `fieldengine plugins show NAME` prints the same, of third parties' plugins too,
-and `fieldengine plugins show scene`, or `training`, the keys that belong to no plugin.
+Generated from the docstrings by `make docs`. `fieldengine plugins show NAME` prints the same, also for third-party plugins;
+`fieldengine plugins show scene`, or `training`, prints the keys that belong to no plugin.
 """
 
 
@@ -32,7 +32,7 @@ def page() -> str:
 
 
 def section(plugin: Plugin) -> str:
-    """A plugin's docstring as it is, and its keys as a table."""
+    """A plugin's docstring verbatim, and its keys as a table."""
     cls = plugin.load()
     text = inspect.cleandoc(cls.__doc__ or "")
     lines = [f"### {plugin.name}\n", f"```text\n{text}\n```\n"]

@@ -1,4 +1,4 @@
-"""The command line, one file a command: parse, call, print. No logic, and no torch before a command needs it."""
+"""The command line, one file per command: parse, call, print. No logic; only commands that need torch import it."""
 
 from fieldengine.cli import train, sweep, suggest, report, analyze, evaluate, render, export, plugins, doctor, schema  # noqa: F401, I001 - in the order of --help
 from fieldengine.cli.app import main

@@ -13,10 +13,10 @@ from fieldengine.cli.app import Device, DeviceOption, RunFolderArgument, app, ou
 @app.command()
 def analyze(
     run: RunFolderArgument,
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("analysis.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("analysis.html"),
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Show on one HTML page how a field learns: its tangent kernel and its spectral error at every checkpoint."""
+    """Show on one HTML page how a field learned: its tangent kernel and spectral error at every checkpoint."""
     from fieldengine.report.kernel import write_analysis
 
     write_analysis(run, out, device.value)

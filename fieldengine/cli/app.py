@@ -1,4 +1,4 @@
-"""The program: its options, its consoles, and what becomes of an error."""
+"""The command line program: shared options, consoles and error handling."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def _whole_program(
     _: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
@@ -49,7 +49,7 @@ class Device(StrEnum):
 
 RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a field file (.safetensors).")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto takes the GPU where there is one.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to compute; auto uses the GPU if there is one.")]
 SceneArgument = Annotated[Path, typer.Argument(metavar="SCENE", help="The scene file (.yaml).")]
 OverridesArgument = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Keys to change, such as training.steps=500.")
@@ -57,8 +57,8 @@ OverridesArgument = Annotated[
 
 
 def main() -> None:
-    """Run the command line and leave with 0 done, 1 failed, 2 wrong input, 130 interrupted."""
-    # torch's threads wait for their next piece of work in a loop, and keep our kernels' threads from the same cores
+    """Run the command line. Exit codes: 0 done, 1 failed, 2 invalid input, 130 interrupted."""
+    # torch's idle threads spin, which keeps the cores from our kernels' threads
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     sys.exit(_run(sys.argv[1:]))
 
@@ -80,7 +80,7 @@ def _run(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except Exception as reason:  # the last line of defence: a bug is ours, and no traceback reaches a user unasked
+    except Exception as reason:  # last resort: the bug is ours, and users see a traceback only if they ask for it
         if debugging:
             raise
         if hasattr(reason, "show") and hasattr(reason, "exit_code"):  # click's own errors about the command line

@@ -1,4 +1,4 @@
-"""`fieldengine doctor`: what this machine offers, and what is broken or missing."""
+"""`fieldengine doctor`: what this machine has, and what is broken or missing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGES = (
 
 @app.command()
 def doctor() -> None:
-    """What this machine offers, and what is broken or missing."""
+    """Show what this machine has, and what is broken or missing."""
     table = Table("what", "found", box=None, pad_edge=False)
     for what, found in findings():
         table.add_row(what, found)
@@ -37,7 +37,7 @@ def doctor() -> None:
 
 
 def findings() -> Iterator[tuple[str, str]]:
-    """Pairs of what was looked at and what was found, problems in red."""
+    """Pairs of what was checked and what was found, problems in red."""
     yield "python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     for name in PACKAGES:
         try:

@@ -14,10 +14,10 @@ from fieldengine.cli.app import Device, DeviceOption, RunFolderArgument, app, ou
 @app.command("eval")
 def evaluate(
     run: RunFolderArgument,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Split: train, val or test.")] = "test",
     metric: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A score of images, may be repeated; default the run's own."),
+        typer.Option(metavar="NAME", help="A metric; may be repeated. Default: the run's own."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     device: DeviceOption = Device.auto,

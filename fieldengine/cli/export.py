@@ -16,13 +16,13 @@ def export(
         str, typer.Argument(metavar="mesh|points|field", help="What to write; `plugins list` shows all exporters.")
     ],
     run: RunArgument,
-    out: Annotated[Path, typer.Option(help="The file; its ending names the format.")],
+    out: Annotated[Path, typer.Option(help="Output file; its suffix sets the format.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Further options of the exporter, such as points=5000."),
     ] = None,
     resolution: Annotated[int | None, typer.Option(help="Cells along the longest edge of the box.")] = None,
-    level: Annotated[float | None, typer.Option(help="Distance or density of the surface.")] = None,
+    level: Annotated[float | None, typer.Option(help="Distance or density at the surface.")] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
     """Write a mesh (.ply .obj .stl .glb), a point cloud (.ply .xyz) or the field itself (.safetensors)."""

@@ -16,15 +16,13 @@ from fieldengine.errors import FieldEngineError
 if TYPE_CHECKING:
     from fieldengine.plugins.registry import Plugin
 
-plugins_app = typer.Typer(
-    no_args_is_help=True, help="What is installed: encodings, activations, fields, hooks, data sets, exporters."
-)
+plugins_app = typer.Typer(no_args_is_help=True, help="Installed plugins of every kind, and their keys.")
 app.add_typer(plugins_app, name="plugins")
 
 
 @plugins_app.command("list")
 def plugins_list() -> None:
-    """Every plugin with its kind, name, distribution, version and first line."""
+    """List every plugin with its kind, name, distribution, version and first line."""
     from fieldengine.plugins.registry import Registry
 
     _list(Registry())
@@ -48,12 +46,12 @@ def plugins_show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A plugin, such as iga; kind/name where several kinds share a name, as encodings/fourier; a kind, as "
-            "hooks, for all of it; or scene, training or another block of a scene for its keys."
+            help="A plugin, such as iga; kind/name if several kinds share a name, as encodings/fourier; a kind, such "
+            "as hooks, to list it; or scene, training or another block of a scene for its keys."
         ),
     ],
 ) -> None:
-    """A plugin's paper, keys with defaults and ranges, a snippet, limits; or the keys that every scene has."""
+    """Show a plugin's paper, keys with defaults and ranges, a snippet and limits; or the keys of every scene."""
     from fieldengine.config.scene import scene_keys
     from fieldengine.plugins.registry import KINDS, Registry
 
@@ -93,14 +91,14 @@ def _show(plugin: Plugin) -> None:
         f"[bold]{plugin.kind}/{plugin.name}[/]  ({plugin.distribution} {plugin.version})\n", highlight=False
     )
     text = inspect.cleandoc(cls.__doc__ or "")
-    # lines of a paragraph are joined, so that they break where the terminal does; indented ones are lists and formulas
+    # join the lines of a paragraph, so that the terminal wraps them; indented lines are lists and formulas
     out_console.print(re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", text), highlight=False, markup=False)
     out_console.print()
     _print_keys(described(cls))
 
 
 def _whole(header: str) -> Column:
-    """A column of names that somebody will look for: they are not cut."""
+    """A column of names, which are never truncated."""
     return Column(header, no_wrap=True, overflow="ignore")
 
 

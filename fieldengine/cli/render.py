@@ -15,12 +15,12 @@ from fieldengine.errors import FieldEngineError
 def render(
     run: RunArgument,
     out: Annotated[
-        Path | None, typer.Option(help="An image (.png ...) or a video (.mp4); default in the run's images/.")
+        Path | None, typer.Option(help="An image (.png ...) or a video (.mp4); default: in the run's images/.")
     ] = None,
-    scale: Annotated[float | None, typer.Option(min=0.01, help="Times as many pixels a side.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels, such as 640x480.")] = None,
+    scale: Annotated[float | None, typer.Option(min=0.01, help="Factor on the pixels per side.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 640x480.")] = None,
     path: Annotated[str | None, typer.Option(help="Camera path: orbit, spiral, or a JSON file of poses.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a video.")] = 60,
+    frames: Annotated[int, typer.Option(min=1, help="Number of frames of a video.")] = 60,
     fps: Annotated[int, typer.Option(min=1, max=240, help="Frames per second of a video.")] = 30,
     device: DeviceOption = Device.auto,
 ) -> None:

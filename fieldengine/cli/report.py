@@ -13,7 +13,7 @@ from fieldengine.cli.app import app, out_console
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders to compare.")],
-    out: Annotated[Path, typer.Option(help="The page.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Compare runs on one HTML page: scores, learning curves, images and their errors, spectra."""
     from fieldengine.report.command import write_report

@@ -9,7 +9,7 @@ from fieldengine.cli.app import app
 
 @app.command()
 def schema() -> None:
-    """The JSON Schema of scene files with the plugins installed here; editors complete and check with it."""
+    """Print the JSON Schema of scene files with the installed plugins, for editors to complete and check scenes."""
     from fieldengine.config.scene import scene_schema
     from fieldengine.plugins.registry import Registry
 

@@ -18,7 +18,7 @@ def suggest(
     out: Annotated[Path | None, typer.Option(help="Also plot the spectra: .svg, .png or .pdf.")] = None,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Before training, try values of a frequency: whose untrained field has the spectrum nearest to the data's?
+    """Before training, find the frequency with which the untrained field's spectrum is closest to the data's.
 
     Distances are in cycles per image.
     """

@@ -14,12 +14,12 @@ from fieldengine.cli.app import Device, DeviceOption, app, complain, err_console
 def sweep(
     sweep: Annotated[Path, typer.Argument(metavar="SWEEP", help="The sweep file (.yaml).")],
     profile: Annotated[str | None, typer.Option(help="One of the file's profiles.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<sweep>. What is done there is kept.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<sweep>. Finished runs are kept.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder that the file's paths are relative to.")] = None,
-    workers: Annotated[int, typer.Option(min=1, max=256, help="Runs at once; they share the cores.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=256, help="Parallel runs; they share the cores.")] = 1,
     device: DeviceOption = Device.auto,
 ) -> None:
-    """Train a grid of scenes, whatever of it is missing, and write one table."""
+    """Train the missing runs of a grid of scenes and write one table."""
     from fieldengine.sweep.command import run_sweep
 
     folder, outcomes = run_sweep(

@@ -15,7 +15,7 @@ def train(
     scene: SceneArgument,
     overrides: OverridesArgument = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<scene>, or the next free number.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
     device: DeviceOption = Device.auto,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print warnings and errors only.")] = False,
 ) -> None:

@@ -32,56 +32,56 @@ from fieldengine.plugins.registry import Plugin, Registry
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate runs from `training.lr` to its end."""
+    """How the learning rate changes from `training.lr` on."""
 
     decay: Literal["constant", "exponential", "cosine", "milestones"] = "exponential"
-    """shape of the way down"""
+    """shape of the decay"""
     final: Annotated[float, Field(gt=0, le=1)] = 0.1
     """factor reached at the last step (exponential, cosine), or applied at each milestone"""
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75, 0.9)
-    """shares of the steps at which `final` is applied once more (milestones)"""
+    """fractions of the steps at which `final` is applied again (milestones)"""
     warmup: Annotated[int, Field(ge=0)] = 0
     """steps over which the rate rises linearly from zero"""
 
 
 @dataclass(frozen=True)
 class Training:
-    """How the field is fitted."""
+    """How the field is trained."""
 
     steps: Annotated[int, Field(ge=1)] = 2000
     """optimiser steps"""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
-    """end after this much training time, evaluation not counted"""
+    """stop after this much training time, evaluation not counted"""
     batch_size: Annotated[int, Field(ge=1)] | Literal["full"] = 8192
-    """pixels, points or rays of one step; `full` takes every item"""
+    """pixels, points or rays per step; `full` takes every item"""
     loss: Literal["mse", "l1", "smooth_l1", "relative"] = "mse"
-    """smooth_l1 turns linear at 0.1; relative is |f - y| / (|y| + 0.01)"""
+    """smooth_l1 is linear beyond 0.1; relative is |f - y| / (|y| + 0.01)"""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's learning rate; plugins may scale it for their own parameters"""
     schedule: Schedule = Schedule()
-    """how the learning rate falls"""
+    """how the learning rate decays"""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """decay of the averaged weights that are evaluated and exported; 0 uses the weights themselves"""
     clip: Annotated[float, Field(gt=0)] | None = None
-    """largest norm of the whole gradient"""
+    """maximum norm of the whole gradient"""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """of the one random generator"""
+    """seed of the run's random generator"""
     precision: Literal["auto", "float32", "fast", "half"] = "auto"
-    """of the factors of matrix products: auto rounds those of back-propagation to bfloat16 where the processor is
-    faster for it, which costs no quality (docs/benchmarks.md); fast rounds all, on a GPU to TF32, which costs a little;
-    half also stores what passes between wide layers in bfloat16, for relu networks alone: sines and bells learn to fit
-    that rounding, and score badly in float32, in which every field is scored and exported. Coordinates, encodings,
-    functions and sums are always float32"""
+    """precision of the factors of matrix products: auto rounds those of back-propagation to bfloat16 where the
+    processor is faster with it, which costs no quality (docs/benchmarks.md); fast rounds all, on a GPU to TF32, which
+    costs a little; half also stores the tensors between wide layers in bfloat16, for relu networks only: sines and
+    Gaussians learn to fit that rounding and score badly in float32, in which every field is scored and exported.
+    Coordinates, encodings, functions and sums are always float32"""
     compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile of what happens in a tile; auto compiles on a GPU where it saves more time than it takes"""
+    """torch.compile for the work on a tile; auto compiles on a GPU if that saves more time than it takes"""
     tile: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """items that are rendered and back-propagated at once; bounds memory, does not change results beyond rounding"""
+    """points or rays rendered and back-propagated at once; limits memory, changes results only by rounding"""
     log_every: Annotated[int, Field(ge=1)] = 10
     """steps between lines of metrics.jsonl"""
     checkpoint_every: Annotated[int, Field(ge=1)] = 1000
-    """steps between checkpoints; the last step always gets one"""
+    """steps between checkpoints; the last step always writes one"""
     keep_checkpoints: Annotated[int, Field(ge=1)] | Literal["all"] = 2
-    """how many stay, the newest; `fieldengine analyze` looks at those that are there"""
+    """how many of the newest checkpoints are kept; `fieldengine analyze` reads those that are there"""
     hooks: tuple[HookOptions, ...] = ()
     """plugins that choose batches, change gradients or add penalties"""
 
@@ -97,7 +97,7 @@ class Evaluation:
     max_views: Annotated[int, Field(ge=1)] | None = None
     """score at most this many images of a split, evenly spaced"""
     metrics: tuple[Metric, ...] = ()
-    """scores (docs/metrics.md); left out, those that suit the data"""
+    """metrics (docs/metrics.md); the default depends on the data set"""
 
 
 @dataclass(frozen=True)
@@ -107,18 +107,18 @@ class Blocks:
     dataset: DatasetOptions
     """the data to fit"""
     field: FieldOptions
-    """the network that is fitted; left out, the one that suits the data"""
+    """the field to train; the default depends on the data set"""
     renderer: RendererOptions
-    """how values come out of the field; left out, the one that suits the data"""
+    """how the field becomes values; the default depends on the data set"""
     operator: OperatorOptions
-    """what a measurement is of the field's values, where data are not the values themselves"""
+    """how measurements follow from values, for data that are not the values themselves"""
     training: Training = Training()
-    """how the field is fitted"""
+    """how the field is trained"""
     evaluation: Evaluation = Evaluation()
     """when the field is scored"""
 
 
-BY_THE_DATA = ("field", "renderer", "evaluation.metrics")  # keys whose defaults the data set knows
+BY_THE_DATA = ("field", "renderer", "evaluation.metrics")  # keys whose defaults depend on the data set
 
 
 def scene_keys() -> Iterator[tuple[str, str, str, str]]:
