@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)
 
-demo: $(READY)  ## train a small radiance field and make a video, pictures and a mesh of it (about two minutes)
+demo: $(READY)  ## train a small radiance field and make a video, images and a mesh of it (about two minutes)
 	$(BIN)/python tools/demo.py
 
 test: $(READY)  ## run every test but the slow proofs (about 10 minutes)

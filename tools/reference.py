@@ -15,8 +15,8 @@ BAR = "\\|"  # in a table
 OUT = Path(__file__).resolve().parents[1] / "docs" / "reference.md"
 HEAD = """# Keys of a scene, and the plugins that come with fieldengine
 
-Generated from the docstrings by `make docs`. `fieldengine plugins show NAME` prints the same, also for third-party plugins;
-`fieldengine plugins show scene`, or `training`, prints the keys that belong to no plugin.
+Generated from the docstrings by `make docs`. `fieldengine plugins show NAME` prints the same, also for third-party
+plugins; `fieldengine plugins show scene`, or `training`, prints the keys that belong to no plugin.
 """
 
 
