@@ -1,4 +1,4 @@
 """The methods that come with the engine.
 
-Each file is one plugin and imports `fieldengine.api` and `fieldengine.ops` alone.
+They import only `fieldengine.api`, `fieldengine.fields`, `fieldengine.ops` and `fieldengine.ntk`.
 """

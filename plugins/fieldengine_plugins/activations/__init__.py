@@ -1,1 +1,1 @@
-"""Activations: the layers of an MLP, nonlinearity and initialisation together."""
+"""Activations: the layers of an MLP, with nonlinearity and initialisation."""

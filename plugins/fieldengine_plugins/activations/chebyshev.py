@@ -1,4 +1,4 @@
-"""Learned polynomials of the coordinates that modulate a rectifier network."""
+"""Learned polynomials of the coordinates that modulate a ReLU network."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Chebyshev:
-    """A learned Chebyshev series at the front, whose values multiply every later layer's input, SL2A.
+    """A learned Chebyshev series whose values multiply the input of every later layer, SL2A.
 
     Heidari et al. 2024, SL2A-INR: Single-Layer Learnable Activation for Implicit Neural Representation.
 
     First layer: psi_j(x) = sum_i sum_k a_jik T_k(tanh(x_i)), degrees 0 to K by the recurrence T_k+1 = 2u T_k - T_k-1.
-    psi goes along beside the units h, so a layer of `width` w has w / 2 units.
-    Later layers: ReLU of a linear map of h * psi, of low rank where `rank` is given. The series starts at
+    psi is carried along with the units h, so a layer of `width` w has w / 2 units.
+    Later layers: ReLU of a linear map of h * psi, of low rank if `rank` is set. The series starts at
     a_jik ~ N(0, 1 / (d (K + 1))). A degree K follows about K / 2 waves across the box; 256 to 512 are usual for images.
 
     Scene: `activation: {type: chebyshev, degree: 256}`
     """
 
     degree: Annotated[int, Field(ge=1, le=4096)] = 256
-    """of the series, K"""
+    """degree K of the series"""
     rank: Annotated[int, Field(ge=1)] | None = None
-    """of the later layers' maps; null is full"""
+    """rank of the later layers' maps; null is full rank"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         if out_dim % 2:
@@ -43,7 +43,7 @@ class Chebyshev:
 
 
 class Series(nn.Module):
-    """(m, in_dim) -> (m, 2 out_dim): the state h, here psi, and psi."""
+    """(m, in_dim) -> (m, 2 out_dim): the state h, which starts as psi, and psi."""
 
     def __init__(self, in_dim: int, out_dim: int, degree: int):
         super().__init__()
@@ -61,7 +61,7 @@ class Series(nn.Module):
 
 
 class Modulated(nn.Module):
-    """(m, 2 in_dim) -> (m, 2 out_dim): h and psi to max(0, W (h * psi) + b) and psi, mapped where the width changes."""
+    """(m, 2 in_dim) -> (m, 2 out_dim): h, psi to max(0, W (h * psi) + b), psi; psi is mapped if the width changes."""
 
     def __init__(self, in_dim: int, out_dim: int, rank: int | None):
         super().__init__()
@@ -77,7 +77,7 @@ class Modulated(nn.Module):
 
 
 class FromState(nn.Linear):
-    """(m, 2 in_dim) -> (m, out_dim): the state without psi."""
+    """(m, 2 in_dim) -> (m, out_dim): a linear map of the state without psi."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input[..., : self.in_features])

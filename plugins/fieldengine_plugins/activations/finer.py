@@ -19,12 +19,13 @@ class Finer:
 
     Liu et al. 2024, FINER; the Sine row of FINER++.
 
-    Weights as SIREN's. The first layer's bias is drawn from U(-bias, bias): the wider, the higher the frequencies at
-    hand. Where paper and published code differ, the default follows the code, which made the published numbers:
-      - only the first layer's bias gets the wide range (the paper writes all layers); null means 1/sqrt(d), torch's
-        default, which equals the paper's k for d = 2 and 3;
-      - the factor (|u| + 1) is a constant to back-propagation: omega (|u|+1) cos(.) (`gradient: detached`); the true
-        derivative, omega (2|u|+1) cos(.), is `gradient: full`.
+    Weights are drawn as in SIREN. The first layer's bias is drawn from U(-bias, bias); a wider range gives higher
+    frequencies. Where paper and published code differ, the default follows the code, which produced the published
+    numbers:
+      - only the first layer's bias has the wide range (in the paper all layers); null is 1/sqrt(d), torch's default,
+        which equals the paper's k for d = 2 and 3;
+      - back-propagation treats the factor (|u| + 1) as a constant: omega (|u|+1) cos(.) (`gradient: detached`); the
+        true derivative, omega (2|u|+1) cos(.), is `gradient: full`.
 
     Scene: `activation: {type: finer, omega: 30, bias: 0.7}`
     """
@@ -32,11 +33,11 @@ class Finer:
     omega: Annotated[float, Field(gt=0), Candidates(*range(10, 130, 10))] = 30.0
     """frequency of the layers"""
     first_omega: Annotated[float, Field(gt=0)] | None = None
-    """frequency of the first layer, null is omega"""
+    """frequency of the first layer; null is omega"""
     bias: Annotated[Annotated[float, Field(ge=0)] | None, Candidates(0.5, 0.7, 1, 1.5, 2, 3, 4, 5)] = None
-    """the first bias is drawn from U(-bias, bias), k of the paper; null is 1/sqrt(d)"""
+    """range of the first bias U(-bias, bias), k in the paper; null is 1/sqrt(d)"""
     gradient: Literal["detached", "full"] = "detached"
-    """whether back-propagation sees the factor |u| + 1 as a constant"""
+    """detached: back-propagation treats the factor |u| + 1 as a constant"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         sine = VARIABLE_SINE if self.gradient == "full" else DETACHED_VARIABLE_SINE

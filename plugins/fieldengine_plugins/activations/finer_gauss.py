@@ -1,4 +1,4 @@
-"""Gaussian bells of a sine whose frequency grows with the pre-activation."""
+"""Gaussians of a sine whose frequency grows with the pre-activation."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from fieldengine_plugins.activations.initial import drawn
 class FinerGauss:
     """exp(-(scale S)^2), S = sin(omega (|u| + 1) u), u = Wx + b, FINER++ Gauss.
 
-    Zhu et al. 2024, FINER++, the Gauss row. In the paper's letters omega is omega_f and scale is s_0 / omega_f. The
-    paper prints omega_f = 2.5; the default, 10, follows the code's script, which made the numbers.
+    Zhu et al. 2024, FINER++, the Gauss row. In the paper's notation omega is omega_f and scale is s_0 / omega_f. The
+    paper prints omega_f = 2.5; the default, 10, follows the code's script, which produced the numbers.
 
-    Weights as SIREN's; the first bias from U(-bias, bias), k of the paper. Wants a learning rate of 1e-3 on images.
-    bias and gradient as in `finer`.
+    Weights are drawn as in SIREN, the first bias from U(-bias, bias), k in the paper. Use a learning rate of 1e-3 for
+    images. bias and gradient as in `finer`.
 
     Scene: `activation: {type: finer_gauss, scale: 3, omega: 10, bias: 1}`
     """
 
     scale: Annotated[float, Field(gt=0)] = 3.0
-    """one over the width of the bell"""
+    """inverse width of the Gaussian"""
     omega: Annotated[float, Field(gt=0), Candidates(2.5, 5, 7.5, 10, 15, 20, 30)] = 10.0
     """frequency of the inner sine"""
     bias: Annotated[float, Field(ge=0)] | None = 1.0
-    """the first bias is drawn from U(-bias, bias), k of the paper; null is 1/sqrt(d)"""
+    """range of the first bias U(-bias, bias), k in the paper; null is 1/sqrt(d)"""
     init: Literal["sine", "torch"] = "sine"
     """how weights are drawn"""
     gradient: Literal["detached", "full"] = "detached"
-    """whether back-propagation sees the factor |u| + 1 as a constant"""
+    """detached: back-propagation treats the factor |u| + 1 as a constant"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         function = VARIABLE_BELL if self.gradient == "full" else DETACHED_VARIABLE_BELL

@@ -17,13 +17,14 @@ from fieldengine_plugins.activations.initial import drawn
 class FinerWavelet:
     """exp(j omega_w S - |scale S|^2), S = sin(omega (|u| + 1) u), complex u = Wz + b, FINER++ Wavelet.
 
-    Zhu et al. 2024, FINER++, the Wavelet row. In the paper's letters omega is omega_f, omega_w is omega_0 / omega_f and
-    scale is s_0 / omega_f. The paper prints omega_f = 2.5; the default, 5, follows the code, which made the numbers.
+    Zhu et al. 2024, FINER++, the Wavelet row. In the paper's notation omega is omega_f, omega_w is omega_0 / omega_f
+    and scale is s_0 / omega_f. The paper prints omega_f = 2.5; the default, 5, follows the code, which produced the
+    numbers.
 
-    |u| + 1 acts on real and imaginary part, each with its own size. A layer of `width` w has w / 2 complex numbers, so
-    the papers' 181 are `width: 362`; the first layer's weights are real, the answer is the real part of the last
-    layer's. Weights as SIREN's with omega times omega_w, or as torch draws them (`init: torch`). Wants a learning rate
-    of 1e-3 on images. bias and gradient as in `finer`.
+    |u| + 1 acts on the real and the imaginary part separately. A layer of `width` w has w / 2 complex numbers, so the
+    papers' 181 are `width: 362`. The first layer's weights are real; the output is the real part of the last layer.
+    Weights are drawn as in SIREN with omega times omega_w, or as torch does (`init: torch`). Use a learning rate of
+    1e-3 for images. bias and gradient as in `finer`.
 
     Scene: `activation: {type: finer_wavelet, omega: 5, omega_w: 4, scale: 2, bias: 1}`
     """
@@ -33,15 +34,15 @@ class FinerWavelet:
     omega_w: Annotated[float, Field(gt=0)] = 4.0
     """frequency of the wave"""
     scale: Annotated[float, Field(gt=0)] = 2.0
-    """one over the width of the bell"""
+    """inverse width of the Gaussian"""
     bias: Annotated[float, Field(ge=0)] | None = 1.0
-    """the first bias is drawn from U(-bias, bias), k of the paper; null is 1/sqrt(d)"""
+    """range of the first bias U(-bias, bias), k in the paper; null is 1/sqrt(d)"""
     init: Literal["sine", "torch"] = "sine"
     """how weights are drawn"""
     gradient: Literal["detached", "full"] = "detached"
-    """whether back-propagation sees the factor |u| + 1 as a constant"""
+    """detached: back-propagation treats the factor |u| + 1 as a constant"""
     numbers: Literal["complex", "real"] = "complex"
-    """real: real weights, and a cosine for the complex wave, as in the tables of IGA (with `width: 181`)"""
+    """real: real weights and a cosine instead of the complex wave, as in the tables of IGA (with `width: 181`)"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         full, constants = self.gradient == "full", (self.omega, self.omega_w, self.scale)
@@ -62,7 +63,7 @@ class FinerWavelet:
 
 def value(a: Any, b: Any, omega: float, omega_w: float, scale: float) -> Any:
     x, y = omega * (abs(a) + 1.0) * a, omega * (abs(b) + 1.0) * b
-    y = 0.5 * (abs(y + 8.0) - abs(y - 8.0))  # beyond, |S| > 1000, and the bell is zero; so e^y cannot run over
+    y = 0.5 * (abs(y + 8.0) - abs(y - 8.0))  # beyond, |S| > 1000 and the Gaussian is zero; keeps e^y finite
     up, down, sine, cosine = exp(y), exp(-y), sin(x), cos(x)
     p, q = 0.5 * (up + down) * sine, 0.5 * (up - down) * cosine
     size = exp(-omega_w * q - scale * scale * (p * p + q * q))

@@ -1,4 +1,4 @@
-"""Gaussian bells."""
+"""Gaussians."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from fieldengine_plugins.activations.initial import drawn
 class Gauss:
     """exp(-(scale u)^2) with u = Wx + b, Gauss.
 
-    Ramasinghe and Lucey 2022, Beyond Periodicity; the Gauss row of FINER++, whose code takes scale 30 (WIRE's code 10).
+    Ramasinghe and Lucey 2022, Beyond Periodicity; the Gauss row of FINER++, whose code uses scale 30 (WIRE's code 10).
     The survey's table prints exp(-|s| u^2), so its s is the square of this scale.
 
-    Weights and biases as torch draws them. Wants a learning rate of 5e-3 on images, 1e-4 on distances.
+    Weights and biases are drawn as torch does. Use a learning rate of 5e-3 for images, 1e-4 for distances.
 
     Scene: `activation: {type: gauss, scale: 30}`
     """
 
     scale: Annotated[float, Field(gt=0), Candidates(5, 10, 15, 20, 25, 30, 40, 50, 60)] = 30.0
-    """one over the width of the bell"""
+    """inverse width of the Gaussian"""
     init: Literal["torch", "sine"] = "torch"
-    """how weights are drawn: as torch does, or as SIREN's for omega = scale"""
+    """how weights are drawn: as torch does, or as in SIREN with omega = scale"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         layer = Dense(in_dim, out_dim, BELL, self.scale)

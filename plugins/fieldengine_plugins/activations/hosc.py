@@ -1,4 +1,4 @@
-"""Sines pressed towards square waves."""
+"""Sines sharpened towards square waves."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Hosc:
 
     Serrano et al. 2024, HOSC: A Periodic Activation Function for Preserving Sharp Features.
 
-    A small beta gives beta sin, a large one a square wave, whose slope vanishes almost everywhere: beyond 10 or so it
-    hardly trains. Weights as SIREN's.
+    A small beta gives beta sin, a large one a square wave, whose slope vanishes almost everywhere: beyond about 10 it
+    hardly trains. Weights are drawn as in SIREN.
 
     Scene: `activation: {type: hosc, omega: 30, beta: 2}`
     """
@@ -29,11 +29,11 @@ class Hosc:
     omega: Annotated[float, Field(gt=0), Candidates(*range(10, 130, 10))] = 30.0
     """frequency of the layers"""
     first_omega: Annotated[float, Field(gt=0)] | None = None
-    """frequency of the first layer, null is omega"""
+    """frequency of the first layer; null is omega"""
     beta: Annotated[float, Field(gt=0)] = 2.0
-    """how sharp the edges of the wave are"""
+    """sharpness of the wave's edges"""
     learn_beta: bool = False
-    """whether each layer learns its own beta, from this one on"""
+    """whether each layer learns its own beta, starting from this one"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         omega = self.first_omega if is_first and self.first_omega else self.omega

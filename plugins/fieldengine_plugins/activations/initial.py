@@ -1,4 +1,4 @@
-"""How weights are drawn: as torch does, or as SIREN, which most periodic layers do."""
+"""How weights are drawn: as torch does, or as in SIREN, like most periodic layers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import nn
 
 
 def drawn(layer: Any, init: str, omega: float, *, is_first: bool = False) -> Any:
-    """The layer, its weight (..., out, in) drawn anew for `init: sine`, left as torch drew it for `torch`.
+    """The layer, with its weight (..., out, in) redrawn for `init: sine`, unchanged for `torch`.
 
-    Of complex numbers a real part and its imaginary one are drawn in turn, as torch does.
+    Real and imaginary parts of complex numbers are drawn alternately, as torch does.
     """
     if init == "sine":
         bound = sine_bound(layer.weight.shape[-1], omega, is_first=is_first)
@@ -23,7 +23,7 @@ def drawn(layer: Any, init: str, omega: float, *, is_first: bool = False) -> Any
 
 
 def sine_bound(inputs: int, omega: float, *, is_first: bool = False) -> float:
-    """1 / d for the d inputs of the first layer, sqrt(6 / n) / omega for the n of later ones.
+    """1 / d for the d inputs of the first layer, sqrt(6 / n) / omega for the n inputs of later ones.
 
     Sitzmann et al. 2020, section 3.2.
     """

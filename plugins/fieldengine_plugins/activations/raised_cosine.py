@@ -1,4 +1,4 @@
-"""The raised cosine of communication theory: a cardinal sine with a faster decay."""
+"""The raised cosine of communication theory: a sinc with a faster decay."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from fieldengine_plugins.activations.sinc import cardinal_sine, slope_of_cardina
 class RaisedCosine:
     """sinc(x) cos(a) / (1 - (2a / pi)^2) with x = omega u, a = roll_off x, u = Wx + b, raised cosine.
 
-    The survey's sinc(omega_1 u) cos(omega_2 u) / (1 - |s| u^2), its three parameters tied as in the true raised cosine,
-    omega_2 = pi sqrt(|s|) / 2: untied, it has a pole. roll_off 0 is sinc. Weights and biases as torch draws them, or as
-    SIREN's.
+    The survey's sinc(omega_1 u) cos(omega_2 u) / (1 - |s| u^2), with its three parameters tied as in the true raised
+    cosine, omega_2 = pi sqrt(|s|) / 2; untied, it has a pole. roll_off 0 is sinc. Weights and biases are drawn as torch
+    does, or as in SIREN.
 
     Scene: `activation: {type: raised_cosine, omega: 30, roll_off: 0.5}`
     """
 
     omega: Annotated[float, Field(gt=0)] = 30.0
-    """frequency of the cardinal sine"""
+    """frequency of the sinc"""
     roll_off: Annotated[float, Field(ge=0, le=1)] = 0.5
     """how fast it decays, 0 to 1"""
     init: Literal["torch", "sine"] = "torch"
@@ -39,7 +39,7 @@ class RaisedCosine:
         return drawn(nn.Linear(in_dim, out_dim), self.init, self.omega)
 
 
-# cos(a) / (1 - (2a/pi)^2) is sinc(d) pi^2 / (4 (d + pi)) with d = |a| - pi/2: nothing is divided by zero
+# cos(a) / (1 - (2a/pi)^2) is sinc(d) pi^2 / (4 (d + pi)) with d = |a| - pi/2, without division by zero
 
 
 def value(u: Any, omega: float, roll_off: float) -> Any:

@@ -1,4 +1,4 @@
-"""The rectifier, the baseline of every comparison, and its smooth relatives."""
+"""ReLU, the baseline of every comparison, and smooth alternatives."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from torch import nn
 class Relu:
     """max(0, Wx + b), the baseline; or tanh, or softplus.
 
-    torch's default initialisation. Shows fine detail only behind an encoding. Distance fields that need curvature take
-    `function: softplus`, ln(1 + exp(sharpness u)) / sharpness, a rectifier with a second derivative.
+    torch's default initialisation. Fits fine detail only behind an encoding. For distance fields that need curvature
+    use `function: softplus`, ln(1 + exp(sharpness u)) / sharpness, a ReLU with a second derivative.
 
     Scene: `activation: relu`
     """
@@ -22,7 +22,7 @@ class Relu:
     function: Literal["relu", "tanh", "softplus"] = "relu"
     """which of the three"""
     sharpness: Annotated[float, Field(gt=0)] = 100.0
-    """of softplus: how narrow its bend is"""
+    """softplus only: how narrow its bend is"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         functions = {"relu": nn.ReLU(), "tanh": nn.Tanh(), "softplus": nn.Softplus(beta=self.sharpness)}

@@ -1,4 +1,4 @@
-"""The cardinal sine."""
+"""The sinc function."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Sinc:
 
     Saratchandran et al. 2024, A Sampling Theory Perspective on Activations for Implicit Neural Representations.
 
-    No pi in it: torch.sinc(x) is this at omega u = pi x. Weights and biases as torch draws them, or as SIREN's.
+    Without pi: torch.sinc(x) is this at omega u = pi x. Weights and biases are drawn as torch does, or as in SIREN.
 
     Scene: `activation: {type: sinc, omega: 30}`
     """
 
     omega: Annotated[float, Field(gt=0), Candidates(*range(10, 130, 10))] = 30.0
-    """the highest frequency a layer makes"""
+    """the highest frequency that a layer produces"""
     init: Literal["torch", "sine"] = "torch"
     """how weights are drawn"""
 
@@ -46,7 +46,7 @@ def slope(u: Any, omega: float) -> Any:
 
 
 def cardinal_sine(x: Any) -> Any:
-    near = abs(x) < 0.1  # there the series is exact, and the quotient is not
+    near = abs(x) < 0.1  # the series is exact here, the quotient is not
     away = where(near, 1.0 + x * 0.0, x)
     return where(near, 1.0 - x * x / 6.0 * (1.0 - x * x / 20.0), sin(away) / away)
 

@@ -19,8 +19,8 @@ class Siren:
 
     Sitzmann et al. 2020, Implicit Neural Representations with Periodic Activation Functions.
 
-    First weights U(-1/d, 1/d), all later ones U(+-sqrt(6/n)/omega), n inputs (their section 3.2). Biases: torch's
-    default U(+-1/sqrt(n)) as in the authors' code, or the bound of the layer's weights as in COIN and INT.
+    The first weights are U(-1/d, 1/d), later ones U(+-sqrt(6/n)/omega) for n inputs (section 3.2). Biases have torch's
+    default U(+-1/sqrt(n)), as in the authors' code, or the bound of the layer's weights, as in COIN and INT.
 
     Scene: `activation: {type: siren, omega: 30}`
     """
@@ -28,7 +28,7 @@ class Siren:
     omega: Annotated[float, Field(gt=0), Candidates(*range(10, 130, 10))] = 30.0
     """frequency of the layers"""
     first_omega: Annotated[float, Field(gt=0)] | None = None
-    """frequency of the first layer, null is omega; about 3000 for sound"""
+    """frequency of the first layer; null is omega; about 3000 for sound"""
     bias: Literal["torch", "weight"] = "torch"
     """how biases are drawn"""
 

@@ -22,10 +22,10 @@ class Wire:
 
     Saragadam et al. 2023, WIRE: Wavelet Implicit Neural Representations, eq. 4; the WIRE row of FINER++.
 
-    A layer of `width` w has w / 2 complex numbers. Papers compare at equal parameters: their 181 numbers beside real
-    layers of 256 are `width: 362`. The first layer's weights are real, the answer is the real part of the last layer's.
-    Weights as torch draws them in both parts, or as SIREN's with omega (`init: sine`). Wants a learning rate of 5e-3 on
-    images. For denoising the authors take omega and scale from 4 to 5, for occupancy 10 and 40.
+    A layer of `width` w has w / 2 complex numbers. Papers compare at equal parameters: their 181 numbers, compared with
+    real layers of 256, are `width: 362`. The first layer's weights are real; the output is the real part of the last
+    layer. Weights are drawn as torch does in both parts, or as in SIREN with omega (`init: sine`). Use a learning rate
+    of 5e-3 for images. For denoising the authors use omega and scale from 4 to 5, for occupancy 10 and 40.
 
     Scene: `activation: {type: wire, omega: 20, scale: 10}`
     """
@@ -33,11 +33,11 @@ class Wire:
     omega: Annotated[float, Field(gt=0), Candidates(5, 10, 15, 20, 25, 30, 40)] = 20.0
     """frequency of the wave"""
     scale: Annotated[float, Field(gt=0)] = 10.0
-    """one over the width of the bell"""
+    """inverse width of the Gaussian"""
     init: Literal["torch", "sine"] = "torch"
     """how weights are drawn"""
     window: Literal["own", "second"] = "own"
-    """second is WIRE-2D: the bell also falls off in the size of a second linear map's value"""
+    """second is WIRE-2D: the Gaussian also decays with the magnitude of a second linear map"""
 
     def __post_init__(self) -> None:
         largest = self.omega**2 / (4 * self.scale**2)
@@ -61,7 +61,7 @@ class Wire:
 
 
 class Windowed(nn.Module):
-    """The product of a wave and a bell that lies beside each of its two parts."""
+    """The product of a wave and a Gaussian, which multiplies both parts of each complex number."""
 
     def __init__(self, wave: nn.Module, bell: nn.Module):
         super().__init__()

@@ -1,1 +1,1 @@
-"""Encodings: what coordinates become before the MLP."""
+"""Encodings: from coordinates to the input of the MLP."""

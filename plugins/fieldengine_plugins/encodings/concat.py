@@ -13,7 +13,7 @@ from fieldengine.api import EncodingOptions
 
 @dataclass(frozen=True)
 class Concat:
-    """Several encodings of the same coordinates, one after the other.
+    """Several encodings of the same coordinates, concatenated.
 
     Scene: `encoding: {type: concat, parts: [identity, {type: hash_grid, n_levels: 8}]}`
     """

@@ -1,4 +1,4 @@
-"""A grid of learned features in which every vertex has its own."""
+"""A grid with its own learned features at every vertex."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import nn
 from fieldengine.ops import grid_levels
 from fieldengine_plugins.encodings.hash_grid import GridModule
 
-MOST_NUMBERS = 2**27  # half a GiB, and three times that again while training
+MOST_NUMBERS = 2**27  # half a GiB, plus three times that while training
 
 
 @dataclass(frozen=True)
 class DenseGrid:
     """Learned features on the vertices of regular grids, without hashing.
 
-    1 to 4 dimensions, one grid or several of growing resolution. Vertices and interpolation as in `hash_grid`, and its
-    table trains as that one's does. With `field.depth: 0` and one level it is an image that interpolates.
+    1 to 4 dimensions, one grid or several of increasing resolution. Vertices, interpolation and Adam settings as in
+    `hash_grid`. With `field.depth: 0` and one level it is an interpolated image.
 
     Scene: `encoding: {type: dense_grid, resolution: 128, n_features: 4}`
     """
@@ -27,9 +27,9 @@ class DenseGrid:
     resolution: Annotated[int, Field(ge=2, le=2**16)] = 128
     """cells per axis of the finest level"""
     n_levels: Annotated[int, Field(ge=1, le=16)] = 1
-    """resolutions"""
+    """number of resolutions"""
     coarsest: Annotated[int, Field(ge=2)] = 16
-    """cells per axis of the first level, where there are several"""
+    """cells per axis of the first of several levels"""
     n_features: Literal[1, 2, 4, 8] = 4
     """features per level"""
     interpolation: Literal["linear", "smoothstep"] = "linear"

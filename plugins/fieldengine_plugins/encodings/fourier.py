@@ -18,8 +18,8 @@ class Fourier:
     """Random Fourier features.
 
     sin(2 pi B x), cos(2 pi B x) with B ~ N(0, sigma^2) drawn once.
-    Tancik et al. 2020, Fourier Features Let Networks Learn High Frequency Functions, Eq. 5. B is a buffer: it is saved
-    with the field and moves with it. Raise sigma for finer detail; too much of it turns into noise.
+    Tancik et al. 2020, Fourier Features Let Networks Learn High Frequency Functions, Eq. 5. B is a buffer, saved and
+    moved with the field. Raise sigma for finer detail; too large a sigma adds noise.
 
     Scene: `encoding: {type: fourier, n_features: 256, sigma: 10}`
     """
@@ -39,7 +39,7 @@ class FourierModule(nn.Module):
     def __init__(self, options: Fourier, in_dim: int):
         super().__init__()
         self.out_dim = options.n_features
-        self.highest_frequency = 2.0 * math.pi * options.sigma  # one standard deviation, beyond which some always lie
+        self.highest_frequency = 2.0 * math.pi * options.sigma  # one standard deviation; some lie beyond
         self.register_buffer("projection", 2.0 * math.pi * options.sigma * torch.randn(options.n_features // 2, in_dim))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sines and cosines of the coordinates at growing frequencies, in the four definitions that published code uses."""
+"""Sines and cosines of the coordinates at increasing frequencies, in the four definitions that published code uses."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from fieldengine.api import Candidates
 
 @dataclass(frozen=True)
 class Frequency:
-    """Sines and cosines at growing frequencies (positional encoding).
+    """Sines and cosines at increasing frequencies (positional encoding).
 
     Of each coordinate at octaves 2^0 .. 2^(L-1), or of random projections.
 
-    Four definitions exist, and they are not compatible:
+    Four incompatible definitions exist:
       nerf      sin(2^i x), cos(2^i x)          Mildenhall et al. 2020 as in their code; FINER++'s PEMLP
       pi        sin(2^i pi x), cos(2^i pi x)    the paper's Eq. 4; WIRE, IGA
       gaussian  sin(2 pi B x), cos(2 pi B x)    Tancik et al. 2020, B ~ N(0, sigma^2)
       survey    cos(2 pi B x), sin(2 pi B x)    the same with the cosines first
-    The raw coordinates are put in front for nerf and pi, as their code does, unless `include_input` says otherwise.
+    For nerf and pi the raw coordinates come first, as in their code, unless `include_input` says otherwise.
 
     Scene: `encoding: {type: frequency, definition: pi, n_frequencies: 6}`
     """
@@ -38,7 +38,7 @@ class Frequency:
     sigma: Annotated[float, Field(gt=0), Candidates(1, 2, 4, 6, 8, 10, 15, 20, 30, 40)] = 10.0
     """standard deviation of B (gaussian, survey)"""
     include_input: bool | None = None
-    """put the coordinates in front; null does as the definition's code does"""
+    """put the coordinates first; null follows the definition's code"""
 
     def build(self, in_dim: int) -> nn.Module:
         return FrequencyModule(self, in_dim)
@@ -58,7 +58,7 @@ class FrequencyModule(nn.Module):
         else:
             projection = 2.0 * math.pi * options.sigma * torch.randn(options.n_projections, in_dim)
         self.register_buffer("projection", projection)
-        # of a random projection: one standard deviation, beyond which some always lie
+        # of a random projection one standard deviation; some lie beyond
         self.highest_frequency = float(projection.max()) if octaves else 2.0 * math.pi * options.sigma
         self.octaves = octaves
         self.in_dim = in_dim
@@ -66,7 +66,7 @@ class FrequencyModule(nn.Module):
         self.include_input = octaves if options.include_input is None else options.include_input
         self.out_dim = 2 * len(projection) + (in_dim if self.include_input else 0)
         if octaves:
-            self.level_columns = [2 * in_dim] * options.n_frequencies  # of an octave; the input comes before
+            self.level_columns = [2 * in_dim] * options.n_frequencies  # per octave; the input comes first
 
     def forward(self, x: Tensor) -> Tensor:
         """(m, d) in [-1, 1] -> (m, out_dim). Carries gradient to x."""

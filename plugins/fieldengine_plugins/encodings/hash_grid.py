@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fieldengine.api import AdamSettings
 from fieldengine.ops import GridLevel, grid_levels, hash_encode, table_gradients
 
-MOST_NUMBERS = 2**30  # 4 GiB, and three times that again while training
+MOST_NUMBERS = 2**30  # 4 GiB, plus three times that while training
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,20 @@ class HashGrid:
 
     Müller et al. 2022, Instant Neural Graphics Primitives; 1 to 4 dimensions.
 
-    Positions, table sizes and hashing as in tiny-cuda-nn: half a cell of offset, coarse levels stored whole, finer
+    Positions, table sizes and hashing as in tiny-cuda-nn: half a cell of offset, coarse levels stored densely, finer
     ones hashed. One difference: within half a cell of the upper faces tiny-cuda-nn wraps around to the other side of
-    the box, here the nearest vertex is used. Its table trains with its own Adam settings: betas (0.9, 0.99), eps
-    1e-15, and entries that a step does not touch stay as they are.
+    the box; here the nearest vertex is used. The table has its own Adam settings: betas (0.9, 0.99), eps 1e-15, and
+    entries that a step does not touch stay unchanged.
 
     Scene: `encoding: {type: hash_grid, n_levels: 16, finest: 1024, log2_table: 19}`
     """
 
     n_levels: Annotated[int, Field(ge=1, le=32)] = 16
-    """resolutions"""
+    """number of resolutions"""
     n_features: Literal[1, 2, 4, 8] = 2
     """features per level"""
     log2_table: Annotated[int, Field(ge=4, le=24)] = 17
-    """log2 of the most entries of a level"""
+    """log2 of the largest number of entries per level"""
     coarsest: Annotated[int, Field(ge=2)] = 16
     """cells per axis of the first level"""
     finest: Annotated[int, Field(ge=2, le=2**20)] = 512
@@ -60,7 +60,7 @@ class GridModule(nn.Module):
     """Features of the levels of a grid.
 
     Attributes:
-        level_columns: how many outputs each level has, coarse to fine.
+        level_columns: number of outputs of each level, coarse to fine.
     """
 
     def __init__(self, levels: Sequence[GridLevel], n_features: int, smooth: bool, lr_scale: float):

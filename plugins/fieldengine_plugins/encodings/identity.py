@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Identity:
-    """Coordinates in [-1, 1] as they are.
+    """Coordinates in [-1, 1], unchanged.
 
-    For periodic activations, which encode on their own.
+    For periodic activations, which need no encoding.
 
     Scene: `encoding: identity`
     """

@@ -18,19 +18,19 @@ WIDEST = 16_384
 class Peak:
     """Powers of the coordinates with learned coefficients, PEAK.
 
-    Kernel-alignment regularisation, KAR (papers/kar-peak), its polynomial encoder: c_k x^(tensor k) for k = 0 to
-    degree, so that the inner product of two points' features is sum_k c_k^2 (x . x')^k, a kernel that is positive
-    whatever the learned c_k, which start at 1.
+    The polynomial encoder of Learning Input Encodings for Kernel-Optimal Implicit Neural Representations (PEAK with
+    KAR): c_k x^(tensor k) for k = 0 to degree. The inner product of two points' features is sum_k c_k^2 (x . x')^k, a
+    positive kernel for any learned c_k, which start at 1.
 
     basis:
-      monomials    each product of coordinates once, weighed by the root of how often the tensor has it: the same kernel
-                   with (k + d - 1 choose d - 1) instead of d^k numbers a degree
-      tensor       all d^k of them, as the paper writes it
-      elementwise  x_i^k for k = degree to 1 with coefficients of any sign that start at N(0, 0.001^2), as the authors'
-                   code, which puts them beside a hash grid:
+      monomials    each product of coordinates once, weighted by the root of its multiplicity in the tensor: the same
+                   kernel with (k + d - 1 choose d - 1) instead of d^k numbers per degree
+      tensor       all d^k products, as in the paper
+      elementwise  x_i^k for k = degree to 1 with coefficients of any sign that start at N(0, 0.001^2), as in the
+                   authors' code, which puts them beside a hash grid:
                    `{type: concat, parts: [{type: peak, basis: elementwise, degree: 4}, hash_grid]}`
-    With `unit` the powers are of [cos x, sin x] / sqrt(d), which lies on the unit sphere as the theory wants; high
-    degrees neither fade nor grow there.
+    With `unit` the powers are of [cos x, sin x] / sqrt(d), which lies on the unit sphere, as the theory assumes; high
+    degrees neither vanish nor grow there.
 
     Scene: `encoding: {type: peak, degree: 1}`
     """
@@ -40,7 +40,7 @@ class Peak:
     basis: Literal["monomials", "tensor", "elementwise"] = "monomials"
     """which products of coordinates are kept"""
     unit: bool = False
-    """take powers of a point on the unit sphere instead of the coordinates"""
+    """use powers of a point on the unit sphere instead of the coordinates"""
 
     def build(self, in_dim: int) -> nn.Module:
         return PeakModule(self, in_dim)
@@ -83,7 +83,7 @@ class PeakModule(nn.Module):
 
 
 def exponents_of(options: Peak, d: int) -> list[tuple[int, ...]]:
-    """The power of each coordinate in each output. Raises ValueError where there would be too many."""
+    """The power of each coordinate in each output. Raises ValueError for too many outputs."""
     if options.basis == "elementwise":
         if options.degree == 0:
             raise ValueError("basis elementwise needs a degree of at least 1")
@@ -105,7 +105,7 @@ def exponents_of(options: Peak, d: int) -> list[tuple[int, ...]]:
 
 
 def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
-    """Every way to write `total` as `parts` numbers from 0 on, the first number falling."""
+    """Every way to write `total` as a sum of `parts` numbers >= 0, the first number descending."""
     if parts == 1:
         yield (total,)
         return
@@ -115,7 +115,7 @@ def compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
 
 
 def times(exponents: tuple[int, ...]) -> int:
-    """How often the tensor power holds this product: the multinomial coefficient."""
+    """How often the tensor power contains this product: the multinomial coefficient."""
     count, total = 1, 0
     for k in exponents:
         total += k

@@ -1,4 +1,4 @@
-"""An encoding whose fine levels come in one after the other while the field trains."""
+"""An encoding whose levels fade in, coarse to fine, during training."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from fieldengine.api import EncodingOptions
 class Progressive:
     """Fades an encoding's levels in, coarse to fine, over the first part of the training.
 
-    Level l is weighed by (1 - cos(pi min(1, max(0, a - l)))) / 2, where a grows from `start` to the number of levels
-    until the share `until` of the steps is done (Park et al. 2021, Nerfies, eq. 8; Lin et al. 2021, BARF). Coarse
-    shapes settle before fine detail can hide them. For encodings that have levels: hash_grid, dense_grid and the
-    octaves of frequency.
+    Level l is weighted by (1 - cos(pi min(1, max(0, a - l)))) / 2, where a grows from `start` to the number of levels
+    over the first fraction `until` of the steps (Park et al. 2021, Nerfies, eq. 8; Lin et al. 2021, BARF). Coarse
+    structure settles before fine detail can hide it. For encodings with levels: hash_grid, dense_grid and the octaves
+    of frequency.
 
     Scene: `encoding: {type: progressive, encoding: {type: hash_grid}, until: 0.5}`
     """
 
     encoding: EncodingOptions
-    """what is faded in"""
+    """the encoding whose levels fade in"""
     until: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """share of the steps after which every level counts in full"""
+    """fraction of the steps after which every level has full weight"""
     start: Annotated[float, Field(ge=0)] = 1.0
-    """levels that count from the first step on"""
+    """levels that have full weight from the first step on"""
 
     def build(self, in_dim: int) -> nn.Module:
         return ProgressiveModule(self, self.encoding.build(in_dim))
@@ -52,7 +52,7 @@ class ProgressiveModule(nn.Module):
         self.advance(0.0)
 
     def advance(self, done: float) -> None:
-        """The training is at this share of its steps, 0 to 1."""
+        """Set the fraction of the training's steps that are done, 0 to 1."""
         n_levels = len(self.columns)
         reached = self.start + max(0.0, n_levels - self.start) * min(1.0, done / self.until)
         always = self.out_dim - sum(self.columns)
@@ -61,5 +61,5 @@ class ProgressiveModule(nn.Module):
         self.weights.copy_(torch.cat([torch.ones(always), levels]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(m, d) in [-1, 1] -> (m, out_dim), as the encoding, its levels weighed."""
+        """(m, d) in [-1, 1] -> (m, out_dim), as the encoding, with its levels weighted."""
         return self.encoding(x) * self.weights

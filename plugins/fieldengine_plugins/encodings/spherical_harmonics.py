@@ -15,10 +15,10 @@ from torch import Tensor, nn
 class SphericalHarmonics:
     """Real spherical harmonics, for viewing directions.
 
-    Degrees 0 to degree - 1. Orthonormal on the unit sphere, degree by degree, order m from -l to l; degree 4 gives
-    the 16 numbers of instant-ngp, up to the sign of odd orders. Computed by recurrence in Cartesian form, so there is
-    no pole: finite values and gradients in every direction. The input is used as it is; a viewing direction is
-    already unit.
+    Degrees l from 0 to degree - 1, each with orders m from -l to l, orthonormal on the unit sphere; degree 4 gives the
+    16 numbers of instant-ngp, up to the sign of odd orders. Computed by recurrence in Cartesian form, without a pole:
+    values and gradients are finite in every direction. The input is not normalised; viewing directions are unit
+    vectors already.
 
     Scene: `direction_encoding: {type: spherical_harmonics, degree: 4}`
     """
@@ -41,7 +41,7 @@ class SphericalHarmonicsModule(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Unit directions (m, 3) -> (m, degree^2). Carries gradient to x."""
         a, b, z = x.t().contiguous().unbind(0)
-        cosine, sine = torch.ones_like(z), torch.zeros_like(z)  # (x + i y)^m, the sin^m of the polar angle in it
+        cosine, sine = torch.ones_like(z), torch.zeros_like(z)  # (x + i y)^m, which includes sin^m of the polar angle
         found: dict[tuple[int, int], Tensor] = {}
         for m in range(self.degree):
             if m == 1:
@@ -57,7 +57,7 @@ class SphericalHarmonicsModule(nn.Module):
     def _legendre(self, m: int, z: Tensor) -> list[float | Tensor]:
         """Associated Legendre functions of order m and degrees m, m + 1, ... at z, divided by sin^m.
 
-        By the recurrence in the degree that keeps them normalised; without the sign (-1)^m. The first is a number.
+        Normalised, by recurrence in the degree; without the sign (-1)^m. The first one is a number.
         """
         product = math.prod((2 * k + 1) / (2 * k) for k in range(1, m + 1))
         p: list[float | Tensor] = [math.sqrt((2 if m else 1) * product / (4 * math.pi))]

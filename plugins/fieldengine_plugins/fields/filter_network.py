@@ -1,4 +1,4 @@
-"""Multiplicative filter networks: products of sinusoids or wavelets of the coordinates, and nothing else nonlinear."""
+"""Multiplicative filter networks: products of sinusoids or wavelets of the coordinates, and no other nonlinearity."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from fieldengine.fields.output import Output, answer
 
 @dataclass(frozen=True)
 class FilterNetwork:
-    """z_1 = g_1(x), z_i+1 = (W_i z_i + b_i) * g_i+1(x), a linear map at the end: a multiplicative filter network.
+    """z_1 = g_1(x), z_i+1 = (W_i z_i + b_i) * g_i+1(x), then a linear map: a multiplicative filter network.
 
-    Fathony et al. 2021, Multiplicative Filter Networks. A filter g is sin(Omega x + phi), FourierNet, or that times
-    exp(-gamma / 2 |x - mu|^2), GaborNet. The network is a sum of many such filters, so it has no layers in between
-    to go through: no encoding, no activation. Coordinates in [-1, 1]. Initialisation as in the code of WIRE:
-    Omega from U(+-1/sqrt(d)) times `scale`, and times sqrt(gamma) in a bell; gamma from Gamma(6 / filters, 1), mu from
-    U(-1, 1), phi from U(-pi, pi), W from U(+-1/sqrt(width)).
+    Fathony et al. 2021, Multiplicative Filter Networks. A filter g is sin(Omega x + phi) (FourierNet), or that times
+    exp(-gamma / 2 |x - mu|^2) (GaborNet). The network is a sum of many such filters and has neither encoding nor
+    activation. Coordinates are in [-1, 1]. Initialisation as in WIRE's code: Omega from U(+-1/sqrt(d)) times `scale`,
+    in GaborNet also times sqrt(gamma); gamma from Gamma(6 / depth, 1), mu from U(-1, 1), phi from U(-pi, pi), W from
+    U(+-1/sqrt(width)).
 
     Scene: `field: {type: filter_network, filters: gabor, width: 256, depth: 4}`
     """
 
     filters: Literal["fourier", "gabor"] = "gabor"
-    """sinusoids, or sinusoids in bells"""
+    """sinusoids, or sinusoids times Gaussians"""
     width: Annotated[int, Field(ge=1)] = 256
-    """filters in a layer"""
+    """filters per layer"""
     depth: Annotated[int, Field(ge=1)] = 4
     """layers of filters"""
     scale: Annotated[float, Field(gt=0), Candidates(16, 32, 64, 128, 256, 512)] = 128.0
-    """how high frequencies start; finer images want more"""
+    """initial scale of the frequencies; finer images need more"""
     output: Output = "signed"
     """what the last layer returns: the value; the value stretched to [-1, 1], so that zero is mid-grey; or its logit"""
 

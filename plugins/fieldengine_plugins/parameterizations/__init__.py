@@ -1,1 +1,1 @@
-"""How the layers of an MLP hold their weights, one file each."""
+"""Parameterizations: how the layers of an MLP store their weights."""

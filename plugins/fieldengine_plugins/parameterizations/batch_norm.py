@@ -1,4 +1,4 @@
-"""Units held at mean zero and deviation one over the points of a step."""
+"""Hidden units normalised over the points of a step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fieldengine.ops import Dense, pointwise
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Every hidden unit shifted and scaled to mean 0 and deviation 1 over the points of a step: batch normalisation.
+    """Shifts and scales hidden units to mean 0 and deviation 1 over the points of a step: batch normalisation.
 
     Cai et al. 2024, Batch Normalization Alleviates the Spectral Bias in Coordinate Networks; Ioffe and Szegedy 2015.
-    The tables of IGA have it after the rectifier, or before it where an encoding comes first.
+    The tables of IGA use it after the ReLU, or before it behind an encoding.
 
-    While training a point's value depends on the other points of its step, so a step is never cut into tiles:
-    memory grows with `training.batch_size`. Scores, images and exports take the means and deviations remembered from
-    the steps before, which lag behind the weights by about 1 / momentum steps, so their PSNR differs a little from that
-    of the batches. Sine networks do not gain from it: their initialisation relies on the units' own spread.
+    In training a point's value depends on the other points of its step, so a step is never cut into tiles, and memory
+    grows with `training.batch_size`. Scores, images and exports use running means and deviations, which lag behind the
+    weights by about 1 / momentum steps, so their PSNR differs slightly from that of the batches. Sine networks do not
+    gain from it, because their initialisation relies on the units' own spread.
 
     Scene: `field: {parameterization: {type: batch_norm, place: before}}`
     """
@@ -32,7 +32,7 @@ class BatchNorm:
     place: Literal["after", "before"] = "after"
     """after the nonlinearity, or before it"""
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """how much a step counts in what is remembered; 1 remembers the last alone, enough where it takes every item"""
+    """weight of a step in the running statistics; 1 keeps only the last step, enough if it takes every item"""
 
     def apply(self, layers: Sequence[nn.Module], width: int) -> Sequence[nn.Module]:
         return [*(self._normalised(layer, Standardised(width, self.momentum)) for layer in layers[:-1]), layers[-1]]
@@ -51,7 +51,7 @@ class BatchNorm:
 
 
 class Standardised(nn.Module):
-    """(m, width) -> (m, width): gain (x - mean) / deviation + shift, of these rows in training, else as remembered."""
+    """(m, width) -> (m, width): gain (x - mean) / deviation + shift, of these rows in training, else running."""
 
     mixes_rows = True
     mean: Tensor
@@ -64,26 +64,26 @@ class Standardised(nn.Module):
         self.momentum = momentum
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
-        self.register_buffer("share", torch.zeros(()))  # of all steps in what is remembered; it starts at nothing
+        self.register_buffer("share", torch.zeros(()))  # total weight of all steps in the running statistics
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or len(x) < 2:
             return functional.batch_norm(x, self.mean, self.variance, self.gain, self.shift)
-        if torch.is_grad_enabled():  # a pass without gradient asks, it does not train
+        if torch.is_grad_enabled():  # a pass without gradient is no training step
             self._remember(x.detach())
         return functional.batch_norm(x, None, None, self.gain, self.shift, training=True)
 
     @torch.no_grad()
     def _remember(self, x: Tensor) -> None:
         self.share.lerp_(torch.ones_like(self.share), self.momentum)
-        weight = self.momentum / self.share  # so that the first steps count fully
+        weight = self.momentum / self.share  # gives the first steps full weight
         variance, mean = torch.var_mean(x, dim=0)
         self.mean.lerp_(mean, weight)
         self.variance.lerp_(variance, weight)
 
 
 class NormalisedDense(nn.Module):
-    """A dense layer whose values are normalised before its function."""
+    """A dense layer that normalises the values before its nonlinearity."""
 
     def __init__(self, dense: Dense, norm: Standardised):
         super().__init__()

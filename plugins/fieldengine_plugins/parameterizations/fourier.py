@@ -17,30 +17,30 @@ from fieldengine_plugins.parameterizations.weighted import weighted
 
 @dataclass(frozen=True)
 class Fourier:
-    """W = Lambda B, rows of B cosines of all frequencies and phases, Lambda trained: Fourier reparameterisation (FR).
+    """W = Lambda B with trained Lambda and fixed cosines as rows of B: Fourier reparameterisation (FR).
 
     Shi et al. 2024, Improved Implicit Neural Representation with Fourier Reparameterized Training, eqs. 6 to 8. Rows of
-    B are amplitude cos(f t + phase) at as many points t of [-T/2, T/2] as the layer has inputs, T the longest period:
-    f = i / low for i = 1 to low, and 1 to high, each with all phases. Lambda is drawn so that weights start as wide as
-    sqrt(6 / n) / omega makes them; biases start at zero. Only hidden square layers are reparameterised.
+    B are amplitude cos(f t + phase) at as many points t in [-T/2, T/2] as the layer has inputs, T the longest period:
+    f = i / low for i = 1 to low, and f = 1 to high, each with all phases. Lambda is drawn so that weights start with
+    the width of sqrt(6 / n) / omega; biases start at zero. Only square hidden layers are reparameterised.
 
-    An exported field holds W alone. A step pays two products with B, (low + high) phases rows, for every tile. The
-    amplitude cancels in the first weights but not in their gradient, so it scales the learning rate: 1e-3 for relu
-    with lr 5e-3, 0.05 for relu behind frequencies with 1e-3, 4e-3 for siren with 1e-3 in the tables of IGA.
+    An exported field holds only W. Every tile costs two products with B, which has (low + high) phases rows. The
+    amplitude cancels in the initial weights but not in their gradient, so it scales the learning rate. The tables of
+    IGA use 1e-3 for relu with lr 5e-3, 0.05 for relu behind frequencies with lr 1e-3, 4e-3 for siren with lr 1e-3.
 
     Scene: `field: {parameterization: {type: fourier, amplitude: 1.e-3}}`
     """
 
     low: Annotated[int, Field(ge=1, le=1024)] = 128
-    """frequencies up to 1"""
+    """number of frequencies up to 1"""
     high: Annotated[int, Field(ge=1, le=1024)] = 128
-    """whole frequencies from 1 on"""
+    """number of integer frequencies from 1 on"""
     phases: Annotated[int, Field(ge=1, le=256)] = 32
     """phases of each frequency"""
     amplitude: Annotated[float, Field(gt=0)] = 1e-3
-    """of every cosine"""
+    """amplitude of every cosine"""
     omega: Annotated[float, Field(gt=0)] = 1.0
-    """the frequency of a periodic activation, by which its layers' weights are narrower; 30 beside siren"""
+    """frequency of a periodic activation, which makes initial weights narrower; 30 with siren"""
 
     def apply(self, layers: Sequence[nn.Module], width: int) -> Sequence[nn.Module]:
         for layer in layers[1:-1]:
@@ -74,7 +74,7 @@ class SumOfCosines(nn.Module):
         return mixture @ self.basis
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """Lambda as it starts: drawn anew, for what the activation drew has no exact sum of cosines."""
+        """The initial Lambda, drawn anew, because no sum of cosines equals the weights that the activation drew."""
         rows = len(self.basis)
         bound = math.sqrt(6.0 / rows) / self.basis.norm(dim=1) / self.omega
         return (2.0 * torch.rand(*weight.shape[:-1], rows) - 1.0) * bound

@@ -1,4 +1,4 @@
-"""Weights as they are."""
+"""Unchanged weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Plain:
-    """Weights are trained as they are."""
+    """Trains the weights themselves."""
 
     def apply(self, layers: Sequence[nn.Module], width: int) -> Sequence[nn.Module]:
         return layers

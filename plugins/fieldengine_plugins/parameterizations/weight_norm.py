@@ -13,10 +13,10 @@ from fieldengine_plugins.parameterizations.weighted import weighted
 
 @dataclass(frozen=True)
 class WeightNorm:
-    """W = g v / |v| row by row, lengths g and directions v trained apart: weight normalisation.
+    """W = g v / |v| row by row, with lengths g and directions v trained separately: weight normalisation.
 
-    Salimans and Kingma 2016, Weight Normalization, eq. 2. Starts at the weights that the activation drew. An exported
-    field holds W alone.
+    Salimans and Kingma 2016, Weight Normalization, eq. 2. Starts from the weights that the activation drew. An exported
+    field holds only W.
 
     Scene: `field: {parameterization: weight_norm}`
     """

@@ -1,4 +1,4 @@
-"""Where the weights of a layer lie: a layer may be a linear map, or hold one or two beside its nonlinearity."""
+"""Finding a layer's weights: it may be a linear map, or contain one or two besides its nonlinearity."""
 
 from __future__ import annotations
 
