@@ -1,7 +1,7 @@
-"""Attention whose matrix is never held: a block of its rows at a time, in back-propagation once more.
+"""Attention that never stores its matrix: one block of rows at a time, recomputed in back-propagation.
 
-Queries may be keys too, and then leave themselves out; torch's own attention would need a mask for that, and takes
-twice as long where values are few numbers.
+A query that is also a key leaves itself out; torch's own attention would need a mask for that, and takes twice as long
+for values of few numbers.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LOGITS = {"cpu": 1 << 18, "cuda": 1 << 24}  # of a block; on a CPU 1 MB, which stays in the cache
-FEWEST = 64  # queries of a block, or the sums over keys would be read and written too often
+LOGITS = {"cpu": 1 << 18, "cuda": 1 << 24}  # per block; on a CPU 1 MB, which stays in the cache
+FEWEST = 64  # queries per block; fewer would read and write the sums over keys too often
 
 
 def attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """softmax(queries keys') values, where query i leaves out key i: (q, r), (k, r), (k, c) -> (q, c).
 
-    All float32. Carries gradient to all three, once.
+    All float32. Carries gradient to all three, no second derivatives.
     """
     return Attended.apply(queries, keys, values)  # pyright: ignore[reportReturnType]
 
@@ -55,14 +55,14 @@ class Attended(torch.autograd.Function):
 
 
 def blocks(queries: Tensor, keys: Tensor) -> Iterator[slice]:
-    """Rows of the matrix that are held at once."""
+    """The rows of the matrix, block by block."""
     size = max(FEWEST, LOGITS[queries.device.type] // len(keys))
     for first in range(0, len(queries), size):
         yield slice(first, first + size)
 
 
 def without_own(logits: Tensor, first: int) -> Tensor:
-    """The logits, in place: those of query i = first + row with key i are minus infinity."""
+    """The logits, changed in place: minus infinity for query i = first + row with key i."""
     if first < logits.shape[1]:
         logits.diagonal(offset=first).fill_(-torch.inf)
     return logits

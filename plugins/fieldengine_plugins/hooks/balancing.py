@@ -1,4 +1,4 @@
-"""The matrix that inductive gradient adjustment multiplies residuals with, from the kernel of representatives."""
+"""The matrix of inductive gradient adjustment, which multiplies residuals, from the kernel of representatives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fieldengine.ntk import gram, top_eigenpairs
 Form = Literal["adam", "sgd"]
 
 MANY = 2048  # groups
-SMALLEST = 1e-6  # of the largest eigenvalue; what is below is rounding
-LARGEST_GAIN = 1e3  # of the sgd form, which would grow without end where eigenvalues fade
+SMALLEST = 1e-6  # of the largest eigenvalue; smaller ones are rounding
+LARGEST_GAIN = 1e3  # of the sgd form, which would diverge for vanishing eigenvalues
 
 
 class Adjustment(NamedTuple):
@@ -33,12 +33,12 @@ class Adjustment(NamedTuple):
 
 
 def balance(kernel: Tensor, balanced: int, form: Form, start: Tensor | None = None) -> Adjustment:
-    """S of a kernel (n, n), with e as many as `balanced`, or fewer where eigenvalues are no more than rounding.
+    """S of a kernel (n, n), with e = `balanced`, or fewer if the other eigenvalues are only rounding.
 
     Args:
-        start: vectors near the kernel's first ones, as of a step before.
+        start: vectors close to the kernel's first ones, such as those of the previous step.
 
-    Raises ValueError where the kernel holds what is not finite.
+    Raises ValueError if the kernel is not finite.
     """
     values, vectors = top_eigenpairs(kernel, balanced + 1, start)
     count = min(balanced, int((values > SMALLEST * values[0]).sum()) - 1)
@@ -52,7 +52,7 @@ def balance(kernel: Tensor, balanced: int, form: Form, start: Tensor | None = No
 
 @dataclass(frozen=True)
 class Balancing:
-    """What both ways of grouping do with the representatives of their groups."""
+    """What patches and groups in space share: the kernel of their representatives."""
 
     field: Any
     context: RunContext
@@ -60,8 +60,8 @@ class Balancing:
     form: Form
 
     def kernel(self, values: Callable[[Tensor], Tensor], points: Tensor, per_group: int = 1) -> Tensor:
-        """The kernel matrix of the field's values at points, whose layers are as they are after training: a kernel of
-        points that mix has no entries. The log hears of every slow way."""
+        """The kernel matrix of the field's values at points, in eval mode: layers that mix points in training would not
+        define its entries. Warns once of every slow path."""
         training = self.field.training
         self.field.eval()
         try:

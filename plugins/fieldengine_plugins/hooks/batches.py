@@ -1,4 +1,4 @@
-"""What batch samplers share: how large a batch is, distinct random items, and errors that can be ranked."""
+"""What batch samplers share: batch sizes, distinct random items, and checks of scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fieldengine.api import Domain, RunContext, TrainingError
 Share = Annotated[float, Field(gt=0, le=1)]
 Growth = Literal["constant", "linear", "step", "cosine"]
 STAGES = 10
-MANY, SLOW = 1 << 17, 1 << 14  # rays or points that cannot all be rendered before a step, or take long
+MANY, SLOW = 1 << 17, 1 << 14  # rays or points: too many to render before a step; enough to take long
 
 
 def batch_count(n: int, fraction: float, growth: Growth, step: int, steps: int) -> int:
@@ -25,8 +25,8 @@ def batch_count(n: int, fraction: float, growth: Growth, step: int, steps: int) 
 def share_at(fraction: float, growth: Growth, step: int, steps: int) -> float:
     """The share of the items that a step takes.
 
-    It begins at `fraction`. constant: it stays; linear: it reaches 1 at the end; step: it grows in ten equal
-    stages, the last of which is a tenth of the way below 1; cosine: it reaches 1 along half a wave.
+    It starts at `fraction`. constant: no growth; linear: reaches 1 at the end; step: grows in ten equal stages, the
+    last a tenth of the way below 1; cosine: reaches 1 along half a wave.
     """
     done = min(step / max(steps, 1), 1.0)
     if growth == "linear":
@@ -39,9 +39,9 @@ def share_at(fraction: float, growth: Growth, step: int, steps: int) -> float:
 
 
 def draw(n_items: int, k: int, generator: Generator, device: torch.device, taken: Tensor | None = None) -> Tensor:
-    """k distinct items (k,), drawn evenly from the `n_items` without those `taken`, which are distinct too.
+    """k distinct items (k,), drawn uniformly from the `n_items` without those `taken`, which are distinct too.
 
-    Costs as much as k numbers where that is less than a quarter of the items, else as much as all of them.
+    Costs as much as k numbers if that is less than a quarter of the items, else as much as all of them.
     """
     held = torch.empty(0, dtype=torch.int64, device=device) if taken is None else taken
     if 4 * (k + len(held)) >= n_items:
@@ -50,7 +50,7 @@ def draw(n_items: int, k: int, generator: Generator, device: torch.device, taken
         left = free.nonzero().squeeze(1)
         return left[torch.randperm(len(left), generator=generator)[:k].to(device)]
     found = torch.empty(0, dtype=torch.int64, device=device)
-    while len(found) < k:  # the draws that are missing, until none is: as one draw after the other would
+    while len(found) < k:  # redraw what is missing; the same distribution as one draw after another
         more = torch.randint(n_items, (k - len(found),), generator=generator).to(device)
         found = torch.cat([found, more[~torch.isin(more, held)]]).unique()
     return found
@@ -62,16 +62,16 @@ def everything(n_items: int, device: torch.device) -> Tensor:
 
 
 def pool_of(n_items: int, wanted: int | None, generator: Generator, device: torch.device) -> Tensor:
-    """The items that are scored: all in order where `wanted` is None or no fewer, else as many drawn evenly."""
+    """The items to score: all in order if `wanted` is None or no fewer, else as many drawn uniformly."""
     return (
         everything(n_items, device) if wanted is None or wanted >= n_items else draw(n_items, wanted, generator, device)
     )
 
 
 def mind_scoring_all(domain: Domain, n_items: int, candidates: int | None, name: str, context: RunContext) -> None:
-    """Where all of many items are to be scored, and they are no pixels of one image, the log says that it takes long.
+    """Warn if all of many items are to be scored and they are not the pixels of one image.
 
-    Raises ValueError where they are too many.
+    Raises ValueError if they are too many.
     """
     if candidates is not None or n_items <= SLOW or domain.image_shape(n_items) is not None:
         return
@@ -82,7 +82,7 @@ def mind_scoring_all(domain: Domain, n_items: int, candidates: int | None, name:
 
 
 def finite(scores: Tensor, name: str, step: int) -> Tensor:
-    """The scores as they are. Raises TrainingError where some are not finite: they have no order then."""
+    """The scores, unchanged. Raises TrainingError if some are not finite and so cannot be ranked."""
     if not bool(scores.isfinite().all()):
         bad = int((~scores.isfinite()).sum())
         raise TrainingError(

@@ -16,8 +16,8 @@ NARROW, WIDE = math.tan(math.pi / 8), math.tan(3 * math.pi / 8)
 def canny(image: Tensor, low: float, high: float) -> Tensor:
     """Edges (h, w) bool of an image (h, w) in 0..255 (Canny 1986, without smoothing).
 
-    Slopes are Sobel's, their size |dy| + |dx|. A pixel is an edge where that is larger than at both neighbours across
-    it, and above `high`, or above `low` and joined to such a pixel.
+    Gradients are Sobel's, with size |dy| + |dx|. A pixel is an edge if its size is larger than that of both neighbours
+    across the edge, and above `high`, or above `low` and connected to such a pixel.
     """
     down, right = sobel(image)
     size = down.abs() + right.abs()
@@ -28,7 +28,7 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
         return around[1 + rows : 1 + rows + h, 1 + columns : 1 + columns + w]
 
     flat, steep = down.abs() < NARROW * right.abs(), down.abs() > WIDE * right.abs()
-    along = down * right >= 0  # the slope points down and right, or up and left
+    along = down * right >= 0  # the gradient points down and right, or up and left
     across = (size > neighbour(0, -1)) & (size >= neighbour(0, 1))
     upright = (size > neighbour(-1, 0)) & (size >= neighbour(1, 0))
     falling = (size > neighbour(-1, -1)) & (size > neighbour(1, 1))
@@ -38,7 +38,7 @@ def canny(image: Tensor, low: float, high: float) -> Tensor:
 
 
 def joined(strong: Tensor, weak: Tensor) -> Tensor:
-    """The pixels of `weak` (h, w) from which a chain of eight-neighbours inside `weak` leads to `strong`."""
+    """The pixels of `weak` (h, w) that a chain of eight-neighbours inside `weak` connects to `strong`."""
     h, w = weak.shape
     allowed = F.pad(weak, (1, 1, 1, 1)).flatten()
     reached = F.pad(strong & weak, (1, 1, 1, 1)).flatten()
@@ -53,7 +53,7 @@ def joined(strong: Tensor, weak: Tensor) -> Tensor:
 
 
 def otsu(image: Tensor) -> float:
-    """The grey value in 0..255 that divides the image's values into two classes with the least spread (Otsu 1979)."""
+    """The grey value in 0..255 that splits the image's values into two classes of least variance (Otsu 1979)."""
     counts = torch.histc(image.double(), 256, 0.0, 255.0)
     values = torch.arange(256, dtype=torch.float64, device=image.device)
     below, sums = counts.cumsum(0), (counts * values).cumsum(0)
@@ -63,5 +63,5 @@ def otsu(image: Tensor) -> float:
 
 
 def thickened(edges: Tensor) -> Tensor:
-    """(h, w) bool: each edge pixel with its neighbours below, to the right, and below to the right."""
+    """(h, w) bool: each edge pixel with its neighbours below, to the right, and below right."""
     return F.max_pool2d(F.pad(edges[None, None].float(), (1, 0, 1, 0)), 2, 1)[0, 0] > 0

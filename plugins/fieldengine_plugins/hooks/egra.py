@@ -1,4 +1,4 @@
-"""Pixels of edges a little more often than others."""
+"""Edge pixels slightly more often than others."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from fieldengine_plugins.hooks.images import grey, image_shape
 
 @dataclass(frozen=True)
 class Egra:
-    """Items drawn without repetition, pixels at edges more likely: EGRA-NeRF (Gai et al. 2023), for one image.
+    """Pixels drawn without repetition, edges more often: EGRA-NeRF (Gai et al. 2023), for one image.
 
-    A pixel's weight is s E + (1 - s) 4096 / 640000, E one on Canny's edges and zero elsewhere, s `edge_weight`: with
-    the default an edge is 1.39 times as likely as the rest. Each step moves the edges by the same random 6 to 9 places
-    along the pixels' numbers, that is to the right, and beyond the end of a row into the next one. This is as in the
-    code that EVOS compares with; that code draws by torch.multinomial, which knows no more than 2^24 pixels.
+    A pixel's weight is s E + (1 - s) 4096 / 640000, with E one on Canny's edges and zero elsewhere and s `edge_weight`:
+    by default an edge is 1.39 times as likely as the rest. Each step shifts all edges by the same random 6 to 9 pixel
+    numbers, that is to the right, and past the end of a row into the next one. This follows the code that EVOS compares
+    with; that code draws by torch.multinomial, which supports at most 2^24 pixels.
 
     Scene: `training: {batch_size: full, hooks: [{type: egra, fraction: 0.2}]}`
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
     edge_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0025
-    """s above: 0 draws evenly"""
+    """s above; 0 draws uniformly"""
     low: Annotated[float, Field(ge=0)] = 30.0
     """Canny's lower threshold, for grey values of 0 to 255"""
     high: Annotated[float, Field(ge=0)] = 40.0
@@ -47,7 +47,7 @@ class Egra:
 
 
 class EgraSampler:
-    """Remembers nothing but the edges, which are the targets' and so found again after a resume."""
+    """Stores only the edges, which follow from the targets and are found again after a resume."""
 
     def __init__(self, options: Egra, shape: tuple[int, int], steps: int, context: RunContext):
         self.options, self.shape, self.steps, self.context = options, shape, steps, context
@@ -63,7 +63,7 @@ class EgraSampler:
         s = options.edge_weight
         weights = torch.full((n_items,), (1.0 - s) * 4096 / 640000, device=self.context.device)
         weights[(self.edges + shift) % n_items] += s
-        # the first k to arrive, each after an exponential time with its weight as rate: drawn without repetition
+        # the first k arrivals after exponential times with the weights as rates: drawn without repetition
         arrivals = torch.empty(n_items).exponential_(generator=generator).to(weights) / weights
         k = batch_count(n, options.fraction, options.growth, step, self.steps)
         return arrivals.topk(k, largest=False).indices

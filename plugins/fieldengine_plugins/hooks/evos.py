@@ -1,4 +1,4 @@
-"""Items chosen by evolution: the worst survive, others come by chance, and all are looked at from time to time."""
+"""Items chosen by evolution: the worst survive, others are drawn at random, and all are evaluated at intervals."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from fieldengine.api import UNCHANGED, Batch, Domain, ErrorOracle, Order, Render
 from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, everything, finite
 from fieldengine_plugins.hooks.images import grey, grey_weights, image_shape, laplacian
 
-LAPLACIAN_WEIGHT = 1e-5  # of squared Laplacian errors in 0..255 beside squared errors in [-1, 1]
+LAPLACIAN_WEIGHT = 1e-5  # of squared Laplacian errors in 0..255, relative to squared errors in [-1, 1]
 
 
 @dataclass(frozen=True)
 class Evos:
     """Evolutionary selection: EVOS (Zhang et al. 2025), for one image.
 
-    Where t mod I(t) = 1, t from 1 and I(t) = int(interval + (final_interval - interval) t / T), the step takes ALL
-    pixels and ranks them (fitness). Other steps take the best ranked, and `mutation` of the first share evenly from
-    the rest. The ranking is a crossover of two: with k' pixels that survive, those among the k' largest squared errors
-    e and the k' largest Laplacian errors l alike come first; then the share mean(e) / (mean(e) + mean(l)) of what is
-    missing by e, the rest by l; then all others by e. l = 1e-5 (Lap f - Lap y)^2 of grey values in 0..255, zero
-    outside; the Laplacian is linear, so residuals are enough. A ranking costs an extra forward pass of all pixels,
+    If t mod I(t) = 1, with t from 1 and I(t) = int(interval + (final_interval - interval) t / T), the step takes ALL
+    pixels and ranks them (a fitness step). Other steps take the best-ranked pixels, and `mutation` of the first share
+    drawn uniformly from the rest. The ranking crosses two: with k' surviving pixels, those among both the k' largest
+    squared errors e and the k' largest Laplacian errors l come first; then the fraction mean(e) / (mean(e) + mean(l))
+    of the missing ones by e, the rest by l; then all others by e. l = 1e-5 (Lap f - Lap y)^2 of grey values in 0..255,
+    zero outside; the Laplacian is linear, so residuals suffice. A ranking costs an extra forward pass of all pixels,
     which the published code saves by ranking what it trains on anyway.
 
-    `cfs: true` adds the cross-frequency loss, `weight` times the mean squared Laplacian error over the pixels of the
-    step, at fitness steps and until step `cfs_steps` at the others; there, pixels that are not in the batch have the
-    values of the last fitness step. As in the published code. Such a step costs a second forward pass of its batch, and
-    takes the place of a gradient transform. The published code fits [-1, 1], where squared errors are four times those
-    in [0, 1]; so a fourth of the weight counts here. Meant for `training.loss: mse`.
+    `cfs: true` adds the cross-frequency loss, `weight` times the mean squared Laplacian error over the step's pixels,
+    at fitness steps and, until step `cfs_steps`, at the others. There, as in the published code, pixels outside the
+    batch have the values of the last fitness step. Such a step costs a second forward pass of its batch. With `cfs` the
+    hook is also the run's gradient transform. The published code fits [-1, 1], where squared errors are four times
+    those in [0, 1], so a fourth of the weight applies here. Meant for `training.loss: mse`.
 
-    Two things as in the code, against the letter of the paper: the mutated share does not grow with the batch; the
-    cross-frequency loss stays at fitness steps after `cfs_steps`. EVOS' own tables have fraction 0.5, or 0.2 with
-    `growth: step`; the default is that of NINT's comparison.
+    Two details follow the code, not the paper: the mutated share does not grow with the batch, and fitness steps keep
+    the cross-frequency loss after `cfs_steps`. EVOS' own tables have fraction 0.5, or 0.2 with `growth: step`; the
+    default is that of NINT's comparison.
 
     Scene: `training: {batch_size: full, hooks: [{type: evos, fraction: 0.2, cfs: false}]}`
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
     interval: Annotated[int, Field(ge=2)] = 100
-    """steps from one fitness step to the next at the start"""
+    """steps from one fitness step to the next, at the start"""
     final_interval: Annotated[int, Field(ge=2)] = 50
-    """and at the end"""
+    """steps from one fitness step to the next, at the end"""
     mutation: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """share of the first batch that is drawn evenly"""
+    """share of the first batch that is drawn uniformly"""
     cfs: bool = True
     """whether the cross-frequency loss is added"""
     weight: Annotated[float, Field(ge=0)] = LAPLACIAN_WEIGHT
-    """of the cross-frequency loss"""
+    """weight of the cross-frequency loss"""
     cfs_steps: Annotated[int, Field(ge=0)] = 1500
-    """steps with the cross-frequency loss; later ones have it where all pixels are taken"""
+    """steps with the cross-frequency loss; later only steps that take all pixels have it"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> EvosSampler:
         kind = CrossFrequencyEvosSampler if self.cfs else EvosSampler
@@ -106,7 +106,7 @@ class CrossFrequencyEvosSampler(EvosSampler):
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Order:
         active = step < self.options.cfs_steps or len(batch) == len(self.residuals)
-        return None if active else UNCHANGED  # without the loss there is nothing to spend a forward pass on
+        return None if active else UNCHANGED  # without the loss no forward pass is needed
 
     def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         indices = batch.indices
@@ -115,13 +115,13 @@ class CrossFrequencyEvosSampler(EvosSampler):
         errors = laplacian(grey(image, self.shape)).flatten()
         counted = torch.zeros_like(errors)
         counted[indices] = errors[indices]
-        # of weight * mean(errors^2): grey is 255 w . f, and the Laplacian its own transpose
+        # gradient of weight * mean(errors^2): grey is 255 w . f, and the Laplacian is its own transpose
         slope = 2.0 * 255.0 * laplacian(counted.view(self.shape)).flatten()[indices] / len(indices)
         return cotangent + 0.25 * self.options.weight * slope[:, None] * grey_weights(image.shape[1], image)
 
 
 def crossover(residuals: Tensor, shape: tuple[int, int], surviving: int) -> Tensor:
-    """Residuals (n, c) of an image in [0, 1] -> its pixels (n,), best first."""
+    """Residuals (n, c) of an image in [0, 1] -> its pixels (n,), best-ranked first."""
     errors = 4.0 * residuals.square().mean(dim=-1)
     edges = LAPLACIAN_WEIGHT * laplacian(grey(residuals, shape)).flatten().square()
     by_error = errors.argsort(descending=True, stable=True)

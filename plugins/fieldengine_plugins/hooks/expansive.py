@@ -1,4 +1,4 @@
-"""All of the strongest edges in every step, and other pixels drawn evenly."""
+"""The strongest edges in every step, and other pixels drawn uniformly."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, 
 from fieldengine_plugins.hooks.edges import canny, otsu, thickened
 from fieldengine_plugins.hooks.images import grey, image_shape
 
-LARGEST = 2040.0  # |dy| + |dx| of Sobel's slopes on 0..255
+LARGEST = 2040.0  # |dy| + |dx| of Sobel's gradients on 0..255
 HALVINGS = 24
 
 
 @dataclass(frozen=True)
 class Expansive:
-    """A fixed set of edge pixels in every batch, the rest drawn evenly: Expansive Supervision, for one image.
+    """A fixed set of edge pixels in every batch, the rest drawn uniformly: Expansive Supervision, for one image.
 
     Zhang et al. 2025, Expansive Supervision for Neural Radiance Fields. The set is (1 - random_share) of the first
-    batch: Canny's edges, 2x2 thickened, at thresholds (t / 2, t) that give 0.8 to 1.2 times as many pixels, of which a
-    random choice stays. The published code moves t step by step from Otsu's threshold; here it begins there too and
-    the interval is halved, which ends at an area as near. Where an image has too few edges, what is missing is drawn
-    evenly; where the batch grows, what comes is too.
+    batch: Canny's edges, thickened 2x2, at thresholds (t / 2, t) that give 0.8 to 1.2 times as many pixels, of which a
+    random subset is kept. The published code moves t step by step from Otsu's threshold; here t also starts there, and
+    bisection ends equally close to the area. If an image has too few edges, or if the batch grows, the missing pixels
+    are drawn uniformly.
 
     Scene: `training: {batch_size: full, hooks: [{type: expansive, fraction: 0.2, random_share: 0.7}]}`
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """share of the first batch that is no edge, xi of NINT's comparison"""
+    """share of the first batch that is not edges, xi in NINT's comparison"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> ExpansiveSampler:
         return ExpansiveSampler(self, image_shape(domain, n_items, "expansive"), steps, context)
@@ -66,7 +66,7 @@ class ExpansiveSampler:
 
 
 def edges_of_area(image: Tensor, wanted: int) -> Tensor:
-    """Thickened edges (h, w) of an image in 0..255, 0.8 to 1.2 times as many as wanted; where no threshold gives so
+    """Thickened edges (h, w) of an image in 0..255, 0.8 to 1.2 times as many as wanted; if no threshold gives that
     many, more rather than fewer."""
     low, high, threshold = 0.0, LARGEST, otsu(image)
     best, best_gap = torch.zeros_like(image, dtype=torch.bool), float("inf")

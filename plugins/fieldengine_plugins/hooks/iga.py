@@ -1,4 +1,4 @@
-"""Inductive gradient adjustment: directions that the kernel learns slowly get their share of every step."""
+"""Inductive gradient adjustment: directions that the kernel learns slowly get a larger share of every step."""
 
 from __future__ import annotations
 
@@ -21,39 +21,40 @@ class Iga:
     """Multiplies the residuals by a matrix that evens out the kernel's largest eigenvalues, IGA.
 
     Shi et al. 2025, Inductive Gradient Adjustment for Spectral Bias in Implicit Neural Representations. Items form n
-    groups of p neighbours; K is the empirical tangent kernel of one representative of each. What back-propagates at
-    position i of all groups is S g instead of g = dL/d(values), their eqs. 8 and 9, with eigenpairs (l_i, v_i) of K:
+    groups of p neighbours; K is the empirical tangent kernel of one representative per group. At position i of all
+    groups S g is back-propagated instead of g = dL/d(values), their eqs. 8 and 9, with eigenpairs (l_i, v_i) of K:
       adam  S = I - sum over i <= e of (1 - l_e+1 / l_i) v_i v_i' shrinks what is learned fast; Adam's normalisation
             then enlarges the rest
-      sgd   S = I + sum over i <= e of (l_1 / l_i - 1) v_i v_i', at most 1000 fold
-    Groups are patches of an image, incomplete ones at its border included; runs of patch^2 neighbours along a curve
-    that fills space (Z-order), for points, and for pixels where a mask hides some; and as many neighbouring rays by
-    their heaviest samples, `patch: 1` for each ray by itself, as published. With c channels K is that of their sum over
-    sqrt(c); of a sample on a ray of its colour and opacity. Rays that meet nothing, those left over from whole groups,
-    and tiles of rays with too few groups for e are left as they are. Groups of rays are those of one tile, so
-    that `training.tile` counts; those of pixels and points are of the whole step: the larger its batch, the better.
+      sgd   S = I + sum over i <= e of (l_1 / l_i - 1) v_i v_i', at most 1000-fold
+    Groups of pixels are patches of the image, including incomplete ones at its border. Groups of points, and of pixels
+    if a mask hides some, are runs of patch^2 neighbours along a space-filling curve (Z-order). Groups of rays are
+    patch^2 neighbours by their heaviest samples; `patch: 1` treats each ray by itself, as published. With c channels K
+    is that of their sum over sqrt(c); for a sample on a ray, that of its colour and opacity. Rays that hit nothing,
+    rays left over from whole groups, and tiles of rays with too few groups for e are not adjusted. Groups of rays are
+    formed within a tile, so `training.tile` matters; those of pixels and points within the whole step: the larger its
+    batch, the better.
 
-    Differs from the published code, which drops what a patch does not divide, builds K from per-sample Jacobians, and
-    takes for each patch of an image the sum over the n pixels at all groups' positions (an index error; `group_sum` is
-    the sum over all pixels of the group). Tiles hold the same positions of all groups, so one pass is enough.
-    The published tables have Adam with a rate of 1e-3 for siren, and 5e-3 for relu, plain and behind frequencies.
+    The published code drops pixels beyond whole patches, builds K from per-sample Jacobians, and takes for each patch
+    of an image the sum over the n pixels at all groups' positions (an index error; `group_sum` is the sum over all
+    pixels of the group). Here tiles hold the same positions of all groups, so one pass is enough. The published tables
+    use Adam with a rate of 1e-3 for siren, and 5e-3 for relu, plain and behind frequencies.
 
     Scene: `training: {batch_size: full, hooks: [{type: iga, balanced: 20, patch: 32}]}`
     """
 
     balanced: Annotated[int, Field(ge=0)] = 20
-    """e, the eigenvalues that become equal to the next one, or with form: sgd to the largest; 0 changes nothing"""
+    """e, the number of eigenvalues set equal to the next one, with form: sgd to the largest; 0 changes nothing"""
     patch: Annotated[int, Field(ge=1)] | None = None
-    """pixels a side of a group; points in space and rays form groups of patch^2; null is 32, of points 8, of rays 2"""
+    """pixels per side of a group; points and rays form groups of patch^2; null is 32, for points 8, for rays 2"""
     representative: Representative = "previous"
-    """which pixel stands for its patch. previous: that with the largest residual in the step before, which is free;
+    """which pixel represents its patch. previous: the one with the largest residual in the step before, at no cost;
     residual: in this step, one more forward pass; centre: the middle one; group_sum: all of them, their gradients
-    summed, at as many times the cost and memory. Of rays the one with the largest residual, or the middle one; of
-    points the middle one"""
+    summed, at as many times the cost and memory. For rays, the one with the largest residual, or the middle one; for
+    points, the middle one"""
     form: Form = "adam"
-    """for which optimiser; the engine's is Adam"""
+    """the optimiser that S is made for; the engine's is Adam"""
     refresh: Annotated[int, Field(ge=1)] = 1
-    """steps for which an image's K serves; other groups change with every step"""
+    """steps for which K of an image is reused; other groups change with every step"""
 
     def build(self, *, field: nn.Module, domain: Domain, n_items: int, context: RunContext) -> Any:
         if self.balanced == 0:

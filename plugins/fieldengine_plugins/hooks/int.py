@@ -1,4 +1,4 @@
-"""The items that are fitted worst."""
+"""The worst-fitted items."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ PHASES = 5
 class Int:
     """The items with the largest sum over channels of |f - y|: INT, nonparametric teaching (Zhang et al. 2024).
 
-    `refresh: incremental`, as the published code: errors are looked up in every step of the first quarter of the
-    training, and then every 10, 20, 30, 40, 50 steps in five equal phases; in between the same items are taken again.
-    A look-up renders all items, or `candidates` of them, without gradients: about a third of the cost of training on
-    as many. Growth in steps is the published default too; other samplers here keep their share.
+    `refresh: incremental` follows the published code: errors are evaluated in every step of the first quarter of the
+    training, then every 10, 20, 30, 40, 50 steps in five equal phases; in between the same items are reused. An
+    evaluation renders all items, or `candidates` of them, without gradients: about a third of the cost of training on
+    as many. `growth: step` is the published default too; other samplers here keep their share.
 
     Scene: `training: {batch_size: full, hooks: [{type: int, fraction: 0.2, refresh: dense}]}`
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "step"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
     refresh: Literal["incremental", "dense"] = "incremental"
-    """look errors up ever more seldom, or (dense) before every step; also wherever the share has grown"""
+    """evaluate errors ever more rarely, or (dense) before every step; also whenever the share has grown"""
     candidates: Annotated[int, Field(ge=1)] | None = None
-    """look up this many random items, anew each time; null is all: exact, but slow where there are many"""
+    """evaluate this many random items, redrawn each time; null is all: exact, but slow for many items"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> IntSampler:
         mind_scoring_all(domain, n_items, self.candidates, "int", context)
@@ -52,7 +52,7 @@ class Int:
 
 
 class IntSampler:
-    """Holds the items that were taken last (k,), the worst of them first, and which share of a batch they were."""
+    """Holds the items taken last (k,), the worst first, and the share of items at their evaluation."""
 
     def __init__(self, options: Int, steps: int, context: RunContext):
         self.options, self.steps, self.context = options, steps, context
@@ -70,13 +70,13 @@ class IntSampler:
             errors = finite(scores.residuals(pool).abs().sum(dim=-1), "int", step)
             worst = pool[errors.topk(min(k, len(pool))).indices]
             self.chosen = worst
-        # more where the pool is small, or a step affords more rays than the last one that looked
+        # needed if the pool is small, or if a step affords more rays than the last evaluated one
         missing = draw(scores.n_items, max(0, k - len(self.chosen)), generator, device, taken=self.chosen)
         self.chosen = torch.cat([self.chosen, missing])
         return self.chosen[:k]
 
     def interval(self, step: int) -> int:
-        """Steps from one look-up to the next."""
+        """Steps from one evaluation of errors to the next."""
         late = step / max(self.steps, 1) - 0.25
         if self.options.refresh == "dense" or late < 0:
             return 1

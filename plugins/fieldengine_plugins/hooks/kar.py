@@ -1,4 +1,4 @@
-"""Kernel alignment regularisation: a field's value is to be a mean of its values elsewhere, by learned attention."""
+"""Kernel alignment regularisation: learned attention draws a field's value towards a mean of its values elsewhere."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from fieldengine.api import AdamSettings, Domain, Lattice, RadianceField, RunCon
 from fieldengine_plugins.activations.siren import Siren
 from fieldengine_plugins.hooks.attention import attended
 
-SQUARED = 1e-12  # added below the root, whose slope at 0 has no end
+SQUARED = 1e-12  # added under the root, whose slope at 0 is infinite
 WIDTH, DEPTH = 100, 2  # of the hidden layers of g
 
 
 @dataclass(frozen=True)
 class Kar:
-    """Draws the field towards means of its own values, weighed by learned attention, KAR.
+    """Draws the field towards means of its own values, weighted by learned attention, KAR.
 
-    Learning Input Encodings for Kernel-Optimal Implicit Neural Representations (PEAK with KAR), their eqs. 10 to 12.
-    For query points x and key points X of a uniform grid A(x, X) = softmax(g(x) . g(X)), where g is a small sine
-    network with `rank` outputs in [-1, 1], learned beside the field, and r(x) = f(x) - A(x, X) f(X). No point is its
-    own key: it would soon be the only one that counts. Gradients reach f(x), f(X) and g.
+    Learning Input Encodings for Kernel-Optimal Implicit Neural Representations (PEAK with KAR), eqs. 10 to 12.
+    For query points x and key points X of a uniform grid, A(x, X) = softmax(g(x) . g(X)), where g is a small sine
+    network with `rank` outputs in [-1, 1], trained with the field, and r(x) = f(x) - A(x, X) f(X). No point is its own
+    key, which would soon take all the weight. Gradients reach f(x), f(X) and g.
       l2         mean of |r(x)| over the queries, as in eq. 12
       l2sq       mean of |r(x)|^2, smooth where r is zero
-      dirichlet  of the lines of the grid along each axis the Dirichlet energy tr(F' L F) / (n m) with the Laplacian
-                 of A = G G' without its diagonal, G = softmax of one network an axis over its `rank` features: INRR,
-                 which the authors' earlier code has in place of the attention. As many whole lines as `queries` has
-                 points, or one, are drawn; there are no keys
+      dirichlet  the Dirichlet energy tr(F' L F) / (n m) of grid lines along each axis, with the Laplacian of A = G G'
+                 without its diagonal, G = softmax of one network per axis over its `rank` features: INRR, which the
+                 authors' earlier code has in place of the attention. Per axis it draws as many whole lines as `queries`
+                 points fill, at least one; there are no keys
     f is the value of a signal, a signed distance in half edges of the box, or log(1 + s h) of a density s with the half
-    edge h, which neither vanishes where it is dense nor is led by it.
+    edge h, so that dense places neither vanish nor dominate.
 
-    The paper adds sums over pixels and over the grid, here both are means: its lambda is `weight` times pixels over
-    points of the grid. It finds lambda best at 0.01 to 0.1 and rank at 100; g, grid and rates are not published. There
-    all points of the grid are keys. Of those drawn for a step a `window` of neighbours fills what is hidden far better
-    than as many anywhere, of which even the nearest is too far away (docs/quality.md).
+    The paper adds sums over pixels and over the grid; here both are means, so its lambda is `weight` times pixels over
+    points of the grid. It finds lambda 0.01 to 0.1 and rank 100 best; g, grid and rates are not published. In the paper
+    all points of the grid are keys. If keys are drawn for each step, a `window` of neighbours fills hidden pixels far
+    better than as many keys anywhere, of which even the nearest is too far away (docs/quality.md).
 
-    A step asks the field for as many points as there are keys or queries, whichever are more, and holds their graph;
-    the matrix A is never held. 1024 keys add 0.2 to 0.4 of a step on all of 256 x 256 pixels, 4096 about 0.6; with
+    A step evaluates the field at as many points as there are keys or queries, whichever are more, and stores their
+    graph, but never the matrix A. 1024 keys add 0.2 to 0.4 of a step on all of 256 x 256 pixels, 4096 about 0.6; with
     `keys: null` all of a grid of 256 attends to all of it, 4 billion logits a step.
 
     Scene: `training: {hooks: [{type: kar, weight: 0.01, grid: 256}]}`
@@ -52,24 +52,23 @@ class Kar:
     weight: Annotated[float, Field(gt=0)] = 0.01
     """factor of the penalty"""
     rank: Annotated[int, Field(ge=1)] = 100
-    """numbers by whose inner product two points are compared"""
+    """number of features whose inner product compares two points"""
     grid: Annotated[int, Field(ge=2)] = 64
-    """points per axis of the grid that queries and keys are taken from; for an image as many as it has pixels a side,
-    as points that lie pixels apart look different. It fills the box, also where `dataset.grid: isotropic` leaves it
-    empty"""
+    """points per axis of the grid of queries and keys; for an image as many as it has pixels per side, as points that
+    lie pixels apart look different. It fills the box, including what `dataset.grid: isotropic` leaves empty"""
     keys: Annotated[int, Field(ge=2)] | None = 1024
-    """points of the grid drawn anew for each step to average over; null, or more than it has, takes all of them"""
+    """points of the grid to average over, redrawn for each step; null, or more than it has, takes all of them"""
     queries: Annotated[int, Field(ge=1)] | None = None
-    """points of the grid that are compared with their mean; null takes the keys themselves, which costs least"""
+    """points of the grid to compare with their mean; null takes the keys themselves, which costs least"""
     draw: Literal["window", "anywhere"] = "window"
-    """where keys and queries are drawn: a square, or cube, of so many neighbours or the next fewer; or anywhere"""
+    """where keys and queries are drawn: in a square, or cube, of at most that many neighbours; or anywhere"""
     mode: Literal["l2", "l2sq", "dirichlet"] = "l2"
-    """what is punished, see above"""
+    """which penalty, see above"""
     omega: Annotated[float, Field(gt=0)] | None = None
-    """frequency of g's first layer, over half an edge of the box: at first a point attends to keys within about
-    1 / omega; null is half of `grid`, so these are next neighbours"""
+    """frequency of g's first layer, per half edge of the box: initially a point attends to keys within about
+    1 / omega; null is half of `grid`, so these are its nearest neighbours"""
     lr: Annotated[float, Field(gt=0)] = 1.0
-    """g's learning rate, relative to training.lr"""
+    """g's learning rate, as a multiple of training.lr"""
 
     def build(self, *, field: nn.Module, domain: Domain, context: RunContext) -> nn.Module:
         if not isinstance(field, SignalField | SurfaceField | RadianceField):
@@ -82,7 +81,7 @@ class Kar:
 
 
 class KarModule(nn.Module):
-    """The penalty and the networks that are learned for it."""
+    """The penalty and its networks."""
 
     def __init__(self, options: Kar, domain: Domain, generator: torch.Generator):
         super().__init__()
@@ -104,7 +103,7 @@ class KarModule(nn.Module):
     def _attention(self, ask: Any, points: Tensor) -> Tensor:
         n_keys = min(self.options.keys or len(points), len(points))
         n_queries = min(self.options.queries or n_keys, len(points))
-        # queries and keys are the first of the same points, so that query i is key i
+        # queries and keys are the first of the same points, so query i is key i
         x = self._neighbours(points, max(n_keys, n_queries))
         if n_keys != n_queries:
             x = self._shuffled(x)
@@ -131,15 +130,15 @@ class KarModule(nn.Module):
         return total
 
     def _neighbours(self, points: Tensor, count: int) -> Tensor:
-        """At most `count` points of the grid, (m, d); of a window never fewer than 2^d.
+        """At most `count` points of the grid, (m, d); in a window never fewer than 2^d.
 
-        A window may begin beyond the border, from where it is moved in: so the points there come as often as those in
-        the middle, and those next to them up to twice as often an axis.
+        A window may start beyond the border and is then moved inside: so border points are drawn as often as those in
+        the middle, and points next to them up to twice as often per axis.
         """
         n, dim = self.options.grid, points.shape[1]
         if self.options.draw == "anywhere" or count == len(points):
             return self._drawn(points, count)
-        side = max(2, math.floor(count ** (1.0 / dim) + 1e-9))  # a point alone would have no key but its own
+        side = max(2, math.floor(count ** (1.0 / dim) + 1e-9))  # a single point would have only itself as a key
         window = points.view(*[n] * dim, dim)
         for axis in range(dim):
             first = int(torch.randint(1 - side, n, (), generator=self.generator))
@@ -147,7 +146,7 @@ class KarModule(nn.Module):
         return window.reshape(-1, dim)
 
     def _drawn(self, points: Tensor, count: int) -> Tensor:
-        """`count` of the rows in any order, or all of them as they are, for which nothing is drawn."""
+        """`count` of the rows in random order, or all of them unchanged, without drawing random numbers."""
         return points if count == len(points) else self._shuffled(points, count)
 
     def _shuffled(self, points: Tensor, count: int | None = None) -> Tensor:
@@ -155,7 +154,7 @@ class KarModule(nn.Module):
 
 
 def sine_network(in_dim: int, options: Kar, *, bounded: bool) -> nn.Module:
-    """g: (m, in_dim) in [-1, 1] -> (m, rank), in [-1, 1] where bounded, so that logits stay below the rank."""
+    """g: (m, in_dim) in [-1, 1] -> (m, rank), in [-1, 1] if bounded, so that logits stay below the rank."""
     sine = Siren(omega=1.0, first_omega=options.omega or 0.5 * options.grid)
     widths = [in_dim, *[WIDTH] * DEPTH]
     hidden = [sine.hidden(a, b, is_first=i == 0) for i, (a, b) in enumerate(itertools.pairwise(widths))]
@@ -164,7 +163,7 @@ def sine_network(in_dim: int, options: Kar, *, bounded: bool) -> nn.Module:
 
 
 def values_of(field: Any, aabb: Any, x: Tensor) -> Tensor:
-    """What is regularised of a field at x (m, d) in own coordinates, (m, c) float32."""
+    """The regularised values of a field at x (m, d) in own coordinates, (m, c) float32."""
     half_edge = aabb.half_edge
     if isinstance(field, SignalField):
         return field.values(x).float()
@@ -176,8 +175,8 @@ def values_of(field: Any, aabb: Any, x: Tensor) -> Tensor:
 def line_energy(features: Tensor, values: Tensor) -> Tensor:
     """tr(F' L F) for L = D - A, A = G G' with its diagonal zeroed, D = its row sums: (n, r), (n, m) -> ().
 
-    The diagonal cancels, so it is sum_i (G_i . sum_j G_j) |F_i|^2 - |G' F|^2, which needs no n x n. Each column's mean
-    is in the null space of L; without it nothing is lost where values are large and nearly equal.
+    The diagonal cancels, so it is sum_i (G_i . sum_j G_j) |F_i|^2 - |G' F|^2, without an n x n matrix. Each column's
+    mean is in the null space of L; subtracting it keeps precision for large, nearly equal values.
     """
     values = values - values.mean(dim=0)
     degree = features @ features.sum(dim=0)

@@ -1,4 +1,4 @@
-"""Inductive gradient adjustment of points in space and of rays: groups are neighbours on a curve that fills space."""
+"""Inductive gradient adjustment of points in space and of rays: groups are neighbours on a space-filling curve."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fieldengine.ops import argmax_by_ray
 from fieldengine_plugins.hooks.balancing import Adjustment, Balancing
 
 ROUND = 8
-DIGITS = 10  # bits that are spread at once
+DIGITS = 10  # bits spread at once
 
 
 class SpaceGroups:
-    """Groups that are formed anew in every step: of so many points, or of so many rays by what they meet.
+    """Groups formed anew in every step: of points, or of rays by what they hit.
 
-    Of a group of points the middle one stands for it; of rays the most wrong one, or the middle one.
+    The middle point represents a group of points; the ray with the largest residual, or the middle one, one of rays.
     """
 
     span: Literal["tile"] = "tile"
@@ -31,7 +31,7 @@ class SpaceGroups:
         self._of_step: Adjustment | None = None
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
-        if isinstance(batch.items, Rays):  # what they meet is known once they are rendered
+        if isinstance(batch.items, Rays):  # what they hit is known only after rendering
             return None
         whole, rest = self._groups(batch.items.positions, self.of_points)
         if self.balancing.balanced >= len(whole):
@@ -62,7 +62,7 @@ class SpaceGroups:
         samples = heaviest[seen]
         points = rendered.samples.midpoints(rays)[samples].detach()
         whole, balanced = self._groups(points, self.of_rays)[0], self.balancing.balanced
-        if len(whole) <= balanced:  # as early on, when a step affords few rays
+        if len(whole) <= balanced:  # happens early on, when a step affords few rays
             self.balancing.context.warn_once(
                 f"iga: tiles with too few rays for {balanced + 1} groups of {self.of_rays} are left as they are. "
                 f"Lower patch or balanced, or raise training.batch_size or the sampler's samples, if it goes on so"
@@ -77,7 +77,7 @@ class SpaceGroups:
             chosen = whole.gather(1, wrong[seen[whole]].argmax(dim=1, keepdim=True)).squeeze(1)
         lengths = (rendered.samples.t_ends - rendered.samples.t_starts)[samples[chosen]]
         places = torch.cat([points[chosen], rays.viewdirs[seen[chosen]], lengths[:, None]], dim=1)
-        # rounded up: matrix products of a size that is new take 50 ms to prepare, and each step has another number
+        # rounded up: matrix products of a new size take 50 ms to prepare, and each step has another number
         filled = torch.cat([places, places[:1].expand(-len(places) % ROUND, -1)])
         kernel = self.balancing.kernel(look_of(self.balancing.field), filled)[: len(places), : len(places)]
         out = cotangent.clone()
@@ -85,26 +85,26 @@ class SpaceGroups:
         return out
 
     def _groups(self, positions: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Rows of positions (m, d) in whole groups of neighbours (n, size), and those left over."""
+        """Rows of positions (m, d) in whole groups of neighbours (n, size), and the rows left over."""
         order = torch.argsort(z_order(self.aabb.to_unit(positions)))
         n = len(order) // size
         return order[: n * size].view(n, size), order[n * size :]
 
 
 def heaviest_samples(rendered: Rendered, n_rays: int) -> Tensor:
-    """The sample with the largest weight of each ray, (n,), the first of equals; -1 for rays that see nothing."""
+    """The sample with the largest weight of each ray, (n,), the first of equals; -1 for rays that hit nothing."""
     assert rendered.samples is not None
     assert rendered.weights is not None
     weights = rendered.weights.detach()
     heaviest = argmax_by_ray(weights, rendered.samples.ray_indices, n_rays)
     if len(weights):
-        heaviest.masked_fill_(~(weights[heaviest] > 1e-4), -1)  # of rays without a sample too, whose -1 reads any
+        heaviest.masked_fill_(~(weights[heaviest] > 1e-4), -1)  # also rays without a sample: -1 reads any weight
     return heaviest
 
 
 def look_of(field: Any) -> Any:
-    """Of samples with their viewing directions and lengths (m, 3 + 3 + 1) colour and opacity (m, 4), all in [0, 1], so
-    that none outweighs the others."""
+    """Samples with viewing directions and lengths (m, 3 + 3 + 1) -> colour and opacity (m, 4), all in [0, 1], so that
+    none dominates."""
     if not isinstance(field, RadianceField):
         raise PluginError("iga along rays needs a field with density and rgb")
 
@@ -118,7 +118,7 @@ def look_of(field: Any) -> Any:
 
 
 def z_order(unit: Tensor) -> Tensor:
-    """Where points (m, d) of [-1, 1] lie on a curve that fills space, (m,) int64: near on it is near in space."""
+    """Positions of points (m, d) in [-1, 1] on a space-filling curve, (m,) int64: near on it is near in space."""
     d = unit.shape[1]
     bits = min(2 * DIGITS, 60 // d)
     cells = ((unit.double() + 1.0) * 0.5 * 2**bits).long().clamp_(0, 2**bits - 1)

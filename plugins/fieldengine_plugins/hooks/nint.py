@@ -1,4 +1,4 @@
-"""Items whose values a gradient step on all of the data would change most."""
+"""Items whose values a gradient step on all data would change most."""
 
 from __future__ import annotations
 
@@ -23,62 +23,63 @@ from fieldengine_plugins.hooks.batches import (
 )
 from fieldengine_plugins.hooks.rounds import Rounds
 
-LEAST_SHARE = 1e-3  # below which the published code looks at the kernel no more
+LEAST_SHARE = 1e-3  # below it the published code no longer evaluates the kernel
 
 
 @dataclass(frozen=True)
 class Nint:
     """Batches guided by the tangent kernel: NINT, NTK-Guided Implicit Neural Teaching (Zhang et al.).
 
-    Item i is scored by |sum_j K_ij r_j|, the norm over channels, with K = J J^T the kernel of all rendered values and
-    r = f - y (algorithm 1): by how far its value moves when every item pulls. J^T r and J (J^T r) give it exactly,
-    tile by tile, K is never formed; that costs about three gradients of all items scored. A batch has three parts,
-    each item at most once: a share s(t) of the best scores; the largest errors, sum over channels of |r|;
-    `random_share` (xi) drawn evenly. Scores are computed every `interval` (alpha) steps and the items taken from them
-    reused in between.
+    Item i has the score |sum_j K_ij r_j|, the norm over channels, with K = J J^T the kernel of all rendered values and
+    r = f - y (algorithm 1): how far its value moves in a step on all items. J^T r and J (J^T r) give it exactly, tile
+    by tile, without forming K, at the cost of about three gradients of all scored items. A batch has three parts, each
+    item at most once: a share s(t) with the highest scores; the largest errors, sum over channels of |r|;
+    `random_share` (xi) drawn uniformly. Scores are computed every `interval` (alpha) steps, and the items they choose
+    are reused in between.
 
-    Where paper and published code differ, the default follows the code, which made the published numbers:
+    Where paper and published code differ, the default follows the code, which produced the published numbers:
       - `schedule: paper`: s(t) = (1 - xi) exp(-decay t / alpha), t from 0: 30 percent of the first batch;
       - `schedule: code`: s = (1 - xi) exp(floor(-decay c / alpha)), where c counts calls from 1 and is the last one
         that was 1 or a multiple of alpha: 11.0 percent at calls 1 and 10, then 4.1, 1.5, 0.55, 0.20 at 20 to 50. Below
-        0.1 percent, from call 60 on, scores are computed no more, and the shrinking rest comes from the last ones. So
-        the kernel is looked at six times, and later on NINT is errors and chance.
-    The code looks up the errors of all items before every step, as `score_every: 1` does.
+        0.1 percent, from call 60 on, scores are no longer computed, and the shrinking rest uses the last ones. So the
+        kernel is evaluated six times; after that NINT uses only errors and random draws.
+    The code evaluates the errors of all items before every step, as `score_every: 1` does.
 
-    On data with very many items, rays or points, set `candidates`: scores and errors are then those of a random pool,
-    K of the pool alone. The even part still comes from all items, and so does what a small pool lacks.
+    For very many items, rays or points, set `candidates`: scores and errors are then those of a random pool, with K of
+    the pool alone. The uniform part still comes from all items, and so does what a small pool lacks.
 
-    `scoring: batch` is ours, and costs nothing but the looks at the kernel. The look-up of all errors costs more time
-    than it gains: uniform draws of as many items are further after the same seconds. So nothing is looked up. The even
-    part and the part of errors become one: items come in rounds, each once a round, every batch spread evenly; and an
-    item is weighed with its own error, its cotangent times sum over channels of |r| over their mean of the step before,
-    at most `emphasis`. That is what a choice by errors is on average, with less chance in it. The kernel is looked at
-    on `candidates` random items, as many as a batch has if that is null. Takes the place of a gradient transform.
+    `scoring: batch` is ours and costs only the evaluations of the kernel. Evaluating all errors costs more time than it
+    gains: uniform draws of as many items get further in the same time. So no errors are evaluated in advance. The
+    uniform part and the error part become one: items come in rounds, each once per round, every batch spread evenly.
+    Each item is weighted by its own error: its cotangent is multiplied by its sum over channels of |r| over the mean of
+    that sum in the step before, at most `emphasis`. On average this equals a choice by errors, with less randomness.
+    The kernel is evaluated on `candidates` random items; null is as many as a batch has. The hook is then also the
+    run's gradient transform.
 
     Scene: `training: {batch_size: full, hooks: [{type: nint, fraction: 0.2}]}`
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
     scoring: Literal["all", "batch"] = "all"
-    """all: the worst of all items, or of the candidates, are taken, as published; batch: items weigh by their errors"""
+    """all: take the worst of all items, or of the candidates, as published; batch: weight items by their errors"""
     random_share: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """share of the batch that is drawn evenly, xi; with scoring: batch all that the kernel does not choose"""
+    """share of the batch drawn uniformly, xi; with scoring: batch all that the kernel does not choose"""
     decay: Annotated[float, Field(ge=0)] = 1.0
-    """how fast the kernel's share falls, lambda"""
+    """how fast the kernel's share decays, lambda"""
     interval: Annotated[int, Field(ge=1)] = 10
-    """steps from one look at the kernel to the next, alpha"""
+    """steps from one evaluation of the kernel to the next, alpha"""
     schedule: Literal["code", "paper"] = "code"
-    """how the kernel's share falls, see above"""
+    """how the kernel's share decays, see above"""
     score_every: Annotated[int, Field(ge=1)] = 1
-    """scoring: all; look errors up this often; 1 renders all before each step, the larger part of the work"""
+    """scoring: all; steps between evaluations of errors; 1 renders all before each step, most of the work"""
     candidates: Annotated[int, Field(ge=1)] | None = None
-    """score this many random items, drawn anew at each look-up; null is all of them, with scoring: batch
-    as many as a batch has"""
+    """score this many random items, redrawn at each evaluation; null is all of them, with scoring: batch as many as a
+    batch has"""
     emphasis: Annotated[float, Field(ge=1)] = 2.0
-    """scoring: batch; the most an item weighs, in multiples of the mean; with 1 weights only fall"""
+    """scoring: batch; the largest weight of an item, in multiples of the mean; with 1 weights only decrease"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> NintSampler | NintWeights:
         if self.scoring == "batch" and self.score_every != 1:
@@ -92,7 +93,7 @@ class Nint:
 
 
 class NintSampler:
-    """Holds the pool (p,) that is scored, None for all items, its errors (p,), and the items the kernel chose."""
+    """Holds the scored pool (p,), None for all items, its errors (p,), and the items the kernel chose."""
 
     def __init__(self, options: Nint, n_items: int, steps: int, context: RunContext):
         self.options, self.n_items, self.steps, self.context = options, n_items, steps, context
@@ -122,7 +123,7 @@ class NintSampler:
         return items
 
     def _worst(self, n: int, taken: Tensor) -> Tensor:
-        """The n items of the pool with the largest errors without those taken; fewer where it holds fewer."""
+        """The n items of the pool with the largest errors, without those taken; fewer if it holds fewer."""
         errors = self.errors.clone()
         if self.pool is None:
             errors[taken] = -1.0
@@ -142,7 +143,7 @@ class NintSampler:
 
 
 class NintWeights:
-    """Items in rounds, weighed by their errors. Holds the errors (k,) of the last step and what the kernel chose."""
+    """Items in rounds, weighted by their errors. Holds the errors (k,) of the last step and what the kernel chose."""
 
     span: Literal["item"] = "item"
 
@@ -164,7 +165,7 @@ class NintWeights:
         return torch.cat([chosen, self.rounds.take(k - len(chosen), without=chosen)])
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> None:
-        # of the step before: errors change little in one step, and tiles need not wait for each other
+        # of the step before: errors change little in one step, and tiles stay independent
         self.mean = float(finite(self.errors, "nint", step).mean()) if len(self.errors) else 0.0
         self.errors = torch.zeros(len(batch), device=self.context.device)
 
@@ -191,7 +192,7 @@ def guided(items: Tensor, residuals: Tensor, n: int, step: int, scores: ErrorOra
 
 
 def sizes(options: Nint, n: int, step: int, steps: int) -> tuple[int, int, int, bool]:
-    """How many items a step takes, how many of them by the kernel and by errors, and whether the kernel is due."""
+    """How many items a step takes, how many of them by kernel and by errors, and whether the kernel is due."""
     k = batch_count(n, options.fraction, options.growth, step, steps)
     share, due = kernel_share(options, step)
     n_guided, n_worst = int(share * k), max(0, int((1.0 - options.random_share - share) * k + 1e-6))
@@ -199,7 +200,7 @@ def sizes(options: Nint, n: int, step: int, steps: int) -> tuple[int, int, int, 
 
 
 def kernel_share(options: Nint, step: int) -> tuple[float, bool]:
-    """The share of the batch that the kernel chooses at a step (from 0), and whether scores are computed anew."""
+    """The share of the batch that the kernel chooses at a step (from 0), and whether scores are recomputed."""
     alpha, most = options.interval, 1.0 - options.random_share
     if options.schedule == "paper":
         return most * math.exp(-options.decay * step / alpha), step % alpha == 0

@@ -1,4 +1,4 @@
-"""Inductive gradient adjustment where items are the pixels of an image: groups are its patches."""
+"""Inductive gradient adjustment for the pixels of an image: groups are its patches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Representative = Literal["previous", "residual", "centre", "group_sum"]
 
 
 class ImageGroups:
-    """Patches of an image, numbered row by row, and the places in them likewise."""
+    """Patches of an image, numbered row by row, as are the places in them."""
 
     span: Literal["tile"] = "tile"
 
@@ -40,13 +40,13 @@ class ImageGroups:
         self.down, self.across, self.device = down, across, domain.aabb.lower.device
         rows, columns = (middles(length, side, self.device) for length in (height, width))
         self.centres = (rows[:, None] * width + columns).flatten()
-        self.worst = self.centres  # the pixel of each patch that was most wrong; of patches not seen yet the middle
+        self.worst = self.centres  # each patch's pixel with the largest residual; the middle one if not seen yet
         self.next_refresh = 0
         self.adjustment: Adjustment | None = None
         self._seen: Tensor | None = None
         self._order, self._off = torch.empty(0, dtype=torch.int64), torch.empty(0)
         self._blocks: Sequence[Tensor] = []
-        self._rows: Tensor | None = None  # None where each place has every patch, once and in order
+        self._rows: Tensor | None = None  # None if each place has every patch, once and in order
 
     def prepare(self, step: int, field: nn.Module, batch: Batch) -> Sequence[Tensor] | None:
         if self._seen is None or not torch.equal(self._seen, batch.indices):
@@ -69,18 +69,18 @@ class ImageGroups:
             return self.adjustment.times(g).flatten(0, 1)
         places = self._rows[rows]
         places = places - torch.div(places[0], self.n_groups, rounding_mode="floor") * self.n_groups
-        g = self._placed(cotangent, places, 0.0)  # a group that lacks this place takes part with zero
+        g = self._placed(cotangent, places, 0.0)  # zero for a group that lacks this place
         return self.adjustment.times(g).flatten(0, 1)[places]
 
     def _cut(self, indices: Tensor) -> None:
-        """Blocks of rows: those at one place of all groups together, in the order of groups."""
+        """Cut rows into blocks, one for each place in a patch, in the order of groups."""
         key = self._place_and_group(indices)
         self._order = torch.argsort(key, stable=True)
         key = key[self._order]
         places = torch.div(key, self.n_groups, rounding_mode="floor")
         counts = torch.unique_consecutive(places, return_counts=True)[1]
         self._blocks = self._order.split(counts.tolist())
-        # blocks are numbered without gaps, so that a tile of them is a run of rows of (block, group)
+        # blocks are numbered without gaps, so a tile of them is a run of rows of (block, group)
         rows = torch.repeat_interleave(torch.arange(len(counts), device=key.device), counts).mul_(self.n_groups)
         rows += key.remainder_(self.n_groups)
         whole = len(rows) % self.n_groups == 0 and torch.equal(rows, torch.arange(len(rows), device=rows.device))
@@ -88,7 +88,7 @@ class ImageGroups:
         self._seen, self._off = indices.clone(), torch.empty(len(indices), device=key.device)
 
     def _place_and_group(self, pixels: Tensor) -> Tensor:
-        """One number for both, of pixels (m,): place in the patch times the number of patches, and which patch."""
+        """One number per pixel (m,): its place in the patch times the number of patches, plus its patch."""
         row, column = torch.div(pixels, self.width, rounding_mode="floor"), pixels % self.width
         key = (row % self.side).mul_(self.side).add_(column % self.side).mul_(self.down)
         key += row.div_(self.side, rounding_mode="floor")
@@ -110,7 +110,7 @@ class ImageGroups:
         return self.balancing.kernel(self.balancing.field.values, self._positions(pixels), per_group)
 
     def representatives(self, batch: Batch) -> Tensor:
-        """A pixel of each patch, (n,), for a step with this batch, which is the one that was cut last."""
+        """One pixel per patch, (n,), for a step with this batch, which is the one that was cut last."""
         if self.representative == "centre":
             return self.centres
         if self.representative == "residual":
@@ -123,7 +123,7 @@ class ImageGroups:
         return items.positions
 
     def _most_wrong(self) -> Tensor:
-        """The pixel with the largest residual of each group, (n,); where none was seen, the one there was."""
+        """The pixel with the largest residual of each group, (n,); the previous one if none was seen."""
         assert self._seen is not None
         if self._rows is None:
             row = self._off.view(-1, self.n_groups).argmax(dim=0) * self.n_groups
@@ -135,7 +135,7 @@ class ImageGroups:
 
     @torch.no_grad()
     def _look(self, batch: Batch) -> None:
-        """Residuals of this step's pixels before it is done."""
+        """Evaluate the residuals of this step's pixels in advance."""
         values = self.balancing.field.values
         for rows, off in zip(self._order.split(4096), self._off.split(4096), strict=True):
             tile = batch[rows]
@@ -153,6 +153,6 @@ class ImageGroups:
 
 
 def middles(length: int, side: int, device: torch.device) -> Tensor:
-    """The row, or column, in the middle of each patch of `side`; the last one may have fewer."""
+    """The middle row, or column, of each patch of `side`; the last patch may have fewer."""
     first = torch.arange(0, length, side, device=device)
     return first + torch.div((length - first).clamp(max=side) - 1, 2, rounding_mode="floor")

@@ -1,4 +1,4 @@
-"""All items in turn, any few in a row spread evenly over all of them."""
+"""All items in turn, with consecutive ones spread evenly over all of them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,37 @@ from torch import Tensor
 
 from fieldengine.api import Domain, RunContext
 
-MOST = 1 << 20  # items whose order is kept, if they are no pixels of an image: a comb of those would be columns
-# frac(i g) for whole i is the most even of all sequences where g is the golden ratio; R2 is the like of it in a plane
+MOST = 1 << 20  # items in a stored order; pixels of an image have no limit, as every n-th would form columns
+# frac(i g) for integers i is the most even of all sequences if g is the golden ratio; R2 is its counterpart in a plane
 # (Roberts 2018, The Unreasonable Effectiveness of Quasirandom Sequences)
 ALONG, ACROSS, DOWN = 0.6180339887498949, 0.7548776662466927, 0.5698402909980532
 
 
 class Rounds:
-    """Items in rounds: each once a round, from a place that chance chooses.
+    """Items in rounds: each once per round, from a random start.
 
-    Neighbours pull at a field alike, so that of evenly spread items each speaks for those around it, and of the next
-    few batches, which a momentum averages, together for all: with less noise than as many drawn independently. The
-    pixels of an image are spread over its plane, others along their numbers. Of very many items each has its turn in
-    one of several rounds.
+    Neighbours have similar gradients, so each of evenly spread items represents those around it, and the next few
+    batches, which momentum averages, together represent all, with less noise than independent draws. The pixels of an
+    image are spread over its plane, other items along their numbers. Very many items are split over several rounds.
     """
 
     def __init__(self, domain: Domain, n_items: int, context: RunContext):
         self.image, self.n_items, self.context = domain.image_shape(n_items), n_items, context
         self.stride = 1 if self.image is not None else -(-n_items // MOST)
-        self.phase = self.stride - 1  # items phase, phase + stride, ... are those of a round
+        self.phase = self.stride - 1  # a round has the items phase, phase + stride, ...
         self.mirrored, self.start, self.place = False, 0, 0
         self._orders: dict[tuple[bool, int], Tensor] = {}
         self._begin()
 
     def take(self, n: int, without: Tensor) -> Tensor:
-        """The next n items (n,) that are not among those `without`, which are distinct; n is no more than are left."""
+        """The next n items (n,) that are not in `without`, which are distinct; n is at most the number left."""
         found = without
         while len(found) < n + len(without):
             order = self._evenly()
             if self.place == len(order):
                 self._begin()
                 continue
-            # few are left out, so it is looked at little more than is taken
+            # few are left out, so this examines few more than it takes
             last = min(self.place + n + len(without) - len(found), len(order))
             places = (torch.arange(self.place, last, device=order.device) + self.start) % len(order)
             next_ones = order[places] * self.stride + self.phase
@@ -58,7 +57,7 @@ class Rounds:
         return -(-(self.n_items - self.phase) // self.stride)
 
     def _evenly(self) -> Tensor:
-        """Places in a round (m,) of which any few in a row are spread evenly; the last is followed by the first."""
+        """Places in a round (m,), consecutive ones spread evenly; the first follows the last."""
         key = self.mirrored, self._length()
         if key not in self._orders:
             numbers = torch.arange(self._length(), dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Items visited by particles that climb towards where the loss is large."""
+"""Items visited by particles that climb towards large losses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fieldengine.api import Batch, Domain, ErrorOracle, Rendered, RunContext
 from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw, everything, finite
 from fieldengine_plugins.hooks.images import grey, image_shape, sobel
 
-REBORN = 0.1  # share of the particles that start anew each step, evenly; and of those with the least loss, at edges
-SMALLEST = 9.8e-4  # error in [-1, 1] below which importance grows no more
+REBORN = 0.1  # share of the particles redrawn each step, uniformly; and of those with the least loss, at edges
+SMALLEST = 9.8e-4  # error in [-1, 1] below which importance no longer grows
 LEAST_WEIGHT = 0.2
 
 
@@ -23,35 +23,35 @@ class SoftMining:
     """Pixels visited by Langevin particles, with importance weights: soft mining, for one image.
 
     Kheradmand et al. 2024, Accelerating Neural Field Training via Soft Mining.
-    Particles p in [0, 1]^2 move by p += attraction d(log loss)/dx / n + noise N(0, 1), n the batch. The slope is the
-    true one, in the field's coordinates; back-propagation brings it along, for the step's own items. The last tenth of
-    the particles is placed anew, evenly; those outside, and the tenth with the least loss, where the image's Sobel
-    slopes are large, in proportion to them. A step takes the pixel nearest to each particle. The cotangent of an item
-    is weighed with e^-r, e its mean |f - y| in [-1, 1], at least 9.8e-4, r = min(t / warmup, softness), the weight
-    held within 0.2 and mean + standard deviation.
+    Particles p in [0, 1]^2 move by p += attraction d(log loss)/dx / n + noise N(0, 1), n the batch size. The gradient
+    is exact, in the field's coordinates; back-propagation yields it for the step's own items. The last tenth of the
+    particles is redrawn uniformly; those outside, and the tenth with the least loss, are redrawn in proportion to the
+    size of the image's Sobel gradients. A step takes the pixel nearest to each particle. The cotangent of an item is
+    multiplied by e^-r, with e its mean |f - y| in [-1, 1], at least 9.8e-4, and r = min(t / warmup, softness); the
+    weight is clamped between 0.2 and mean + standard deviation.
 
-    What differs from the code that EVOS compares with:
-      - no item is taken twice: particles that share a pixel are moved to free ones, drawn evenly, all but the first;
-      - pixels are numbered row by row on images of any shape (there, H y + x is right on square ones alone);
+    Differences from the code that EVOS compares with:
+      - no item is taken twice: of particles that share a pixel, all but the first move to free pixels, drawn uniformly;
+      - pixels are numbered row by row on images of any shape (H y + x there is right only on square ones);
       - the upper bound of the weights is that of the step before, whose errors are known without a second pass;
-      - slopes are divided by the loss, there by the loss times the weight.
-    Takes the place of a gradient transform. Meant for `training.loss: mse`.
+      - gradients are divided by the loss, there by the loss times the weight.
+    The hook is also the run's gradient transform. Meant for `training.loss: mse`.
 
     Scene: `training: {batch_size: full, hooks: [{type: soft_mining, fraction: 0.2}]}`
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
     attraction: Annotated[float, Field(ge=0)] = 20.0
     """how far particles climb, a"""
     noise: Annotated[float, Field(ge=0)] = 0.02
     """standard deviation of their random steps, in sides of the image, b"""
     softness: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """exponent of the importance weights: 0 weighs all alike, 1 undoes the choice"""
+    """exponent of the importance weights: 0 weights all equally, 1 undoes the choice"""
     warmup: Annotated[int, Field(ge=1)] = 1000
-    """steps for each unit of the exponent on its way up"""
+    """steps per unit of the exponent while it rises"""
 
     def build(self, *, domain: Domain, n_items: int, steps: int, context: RunContext) -> SoftMiningSampler:
         return SoftMiningSampler(self, image_shape(domain, n_items, "soft_mining"), steps, context)
@@ -59,7 +59,7 @@ class SoftMining:
 
 class SoftMiningSampler:
     """Holds the particles (k, 2) as (row, column), and of the last step the errors and losses (k,) of their items and
-    the slopes of the logarithm of those losses (k, 2), over k."""
+    the gradients of the logarithms of those losses (k, 2), over k."""
 
     span: Literal["item"] = "item"
 
@@ -93,7 +93,7 @@ class SoftMiningSampler:
 
     def adjust(self, cotangent: Tensor, batch: Batch, rendered: Rendered, rows: slice) -> Tensor:
         residuals = rendered.values.detach().float() - batch.targets
-        self.errors[rows] = 2.0 * residuals.abs().mean(dim=-1)  # of [0, 1], in [-1, 1]
+        self.errors[rows] = 2.0 * residuals.abs().mean(dim=-1)  # errors in [0, 1], here in [-1, 1]
         self.losses[rows] = residuals.square().mean(dim=-1)
         self.weights[rows] = self._importance(self.errors[rows]).clamp(LEAST_WEIGHT, self.most)
         return self.weights[rows][:, None] * cotangent
@@ -102,7 +102,7 @@ class SoftMiningSampler:
         return errors.clamp(min=SMALLEST).pow(-self.exponent)
 
     def _log_slopes(self) -> Tensor:
-        """(k, 2): what back-propagation left at the positions of the last step, over weight and loss."""
+        """(k, 2): the gradients at the positions of the last step, over weight and loss."""
         if self.positions is None or self.positions.grad is None:
             return self.slopes
         found = self.weights * self.losses + torch.finfo(torch.float32).eps
@@ -121,7 +121,7 @@ class SoftMiningSampler:
         self.particles, self.positions = moved, None
 
     def _at_edges(self, n: int, scores: ErrorOracle) -> Tensor:
-        """(n, 2) places drawn in proportion to the size of the image's slopes; evenly where it has none."""
+        """(n, 2) places drawn in proportion to the size of the image's gradients; uniformly if it has none."""
         if self.edges is None:
             down, right = sobel(grey(scores.targets(everything(scores.n_items, self.context.device)), self.shape))
             self.edges = ((down.square() + right.square()).sqrt() + 1e-6).flatten().double().cumsum(0)
@@ -129,7 +129,7 @@ class SoftMiningSampler:
         return self._places(torch.searchsorted(self.edges, drawn, right=True).clamp(max=len(self.edges) - 1))
 
     def _pixels(self) -> tuple[Tensor, Tensor]:
-        """The pixel nearest to each particle (k,), and whether one before it has the same (k,)."""
+        """The pixel nearest to each particle (k,), and whether an earlier particle has the same one (k,)."""
         most = torch.tensor([self.shape[0] - 1, self.shape[1] - 1], device=self.particles.device)
         row, column = (self.particles.clamp(0.0, 1.0) * most).round().long().unbind(dim=1)
         indices = row * self.shape[1] + column

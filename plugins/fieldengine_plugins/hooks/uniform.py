@@ -1,4 +1,4 @@
-"""A share of the items, drawn evenly."""
+"""A share of the items, drawn uniformly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fieldengine_plugins.hooks.batches import Growth, Share, batch_count, draw
 
 @dataclass(frozen=True)
 class Uniform:
-    """A share of the batch, drawn evenly and without repetition: what other samplers are compared with.
+    """A share of the batch, drawn uniformly without repetition: the baseline of other samplers.
 
     Without a sampler the engine draws `training.batch_size` items with repetition.
 
@@ -20,9 +20,9 @@ class Uniform:
     """
 
     fraction: Share = 0.2
-    """share that is taken of training.batch_size, or of the rays that the renderer affords in a step"""
+    """share of `training.batch_size`, or of the rays that the renderer can afford, that a step takes"""
     growth: Growth = "constant"
-    """how the share grows from there over the training, to 1; by step, in ten stages, to a tenth of the way below"""
+    """how the share grows to 1 over the training; step: in ten equal stages, the last a tenth of the way below 1"""
 
     def build(self, *, steps: int, context: RunContext) -> UniformShare:
         return UniformShare(self, steps, context)

@@ -74,7 +74,7 @@ class SumOfCosines(nn.Module):
         return mixture @ self.basis
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The initial Lambda, drawn anew, because no sum of cosines equals the weights that the activation drew."""
+        """The initial Lambda, redrawn because no sum of cosines equals the weights that the activation drew."""
         rows = len(self.basis)
         bound = math.sqrt(6.0 / rows) / self.basis.norm(dim=1) / self.omega
         return (2.0 * torch.rand(*weight.shape[:-1], rows) - 1.0) * bound
