@@ -18,7 +18,7 @@ from fieldengine.errors import TrainingError
 from fieldengine.export.files import atomic, require_suffix
 from fieldengine.export.isosurface import POINTS, isosurface, solid
 from fieldengine.kinds.exporter import Trained
-from fieldengine.kinds.field import RadianceField, SurfaceField
+from fieldengine.kinds.field import RadianceField, SurfaceField, colour
 
 FORMATS = (".ply", ".obj", ".stl", ".glb")
 
@@ -92,8 +92,8 @@ def _colours(field: RadianceField, mesh: trimesh.Trimesh, device: torch.device) 
     vertices = torch.from_numpy(np.asarray(mesh.vertices, dtype=np.float32)).to(device)
     towards = torch.from_numpy(-vertex_normals(mesh).astype(np.float32)).to(device)
 
-    def colour(x: Any, d: Any) -> Any:
-        return field.rgb(field.density(x)[1], torch.nn.functional.normalize(d, dim=-1))
+    def head_on(x: Any, d: Any) -> Any:
+        return colour(field, field.density(x)[1], torch.nn.functional.normalize(d, dim=-1))
 
-    parts = [colour(x, d) for x, d in zip(vertices.split(POINTS), towards.split(POINTS), strict=True)]
+    parts = [head_on(x, d) for x, d in zip(vertices.split(POINTS), towards.split(POINTS), strict=True)]
     return (torch.cat(parts).cpu().numpy() * 255).round().astype(np.uint8)

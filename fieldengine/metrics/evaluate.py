@@ -145,7 +145,9 @@ def why_not(metrics: Sequence[NamedMetric], dataset: Dataset, splits: Sequence[s
         return ""
     for one in metrics:
         if one.metric.needs == "surface" and dataset.surface is None:
-            return f"{one.name} needs a reference surface, which this data set has not. Leave it out"
+            return f"{one.name} needs a reference surface, which this data set does not have. Leave it out"
+        if one.metric.needs != "surface" and not any(dataset.views(split) for split in SPLITS):
+            return f"{one.name} needs images or signals, which this data set does not have. Leave it out"
     for split in splits:
         by_size = {(*view.grid.shape, view.target.shape[-1]): view for view in dataset.views(split)}
         for view in by_size.values():

@@ -265,5 +265,11 @@ def test_a_data_set_with_a_solid_is_scored_by_it():
 
 def test_a_metric_of_surfaces_of_data_without_one_is_explained():
     dataset: Any = Shelf(test=grey_views(0.1))
-    reason = "iou needs a reference surface, which this data set has not. Leave it out"
+    reason = "iou needs a reference surface, which this data set does not have. Leave it out"
     assert why_not(of("psnr", "iou"), dataset, ["test"], USUAL) == reason
+
+
+def test_a_metric_of_images_of_data_without_them_is_explained():
+    dataset: Any = SimpleNamespace(views=lambda split: [], splits=(), surface=ball_mesh(1.0))
+    reason = "psnr needs images or signals, which this data set does not have. Leave it out"
+    assert why_not(of("iou", "psnr"), dataset, ["test"], OF_SURFACES) == reason

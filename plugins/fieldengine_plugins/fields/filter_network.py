@@ -11,8 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fieldengine.api import Aabb, Candidates
-from fieldengine.fields import ToUnit
-from fieldengine.fields.output import Output, answer
+from fieldengine.fields import Output, ToUnit, answer
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from fieldengine.api import Aabb, Batch, PluginError, RadianceField, Rays, Rendered
+from fieldengine.api import Aabb, Batch, PluginError, RadianceField, Rays, Rendered, colour
 from fieldengine.ops import argmax_by_ray
 from fieldengine_plugins.hooks.balancing import Adjustment, Balancing
 
@@ -112,7 +112,7 @@ def look_of(field: Any) -> Any:
         x, viewdirs, lengths = places.split([3, 3, 1], dim=1)
         sigma, features = field.density(x)
         opacity = 1.0 - torch.exp(-sigma[:, None] * lengths)
-        return torch.cat([field.rgb(features, viewdirs), opacity], dim=-1)
+        return torch.cat([colour(field, features, viewdirs), opacity], dim=-1)
 
     return look
 
