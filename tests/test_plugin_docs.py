@@ -67,8 +67,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def test_the_page_shows_a_plugin_of_every_kind_that_people_add():
-    shown = {sample.kind for sample in SAMPLES.values()}
-    assert shown >= {"encodings", "activations", "hooks", "ray_samplers", "renderers", "cameras", "operators", "metrics"}
+    added = {"encodings", "activations", "hooks", "ray_samplers", "renderers", "cameras", "operators", "metrics"}
+    assert added <= {sample.kind for sample in SAMPLES.values()}
 
 
 @pytest.mark.usefixtures("installed")

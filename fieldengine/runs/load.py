@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -13,23 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from fieldengine.config import document
-from fieldengine.runs.folder import RunFolder
-from fieldengine.runs.build import TrainedField, build_dataset, choose_device, rebuild
+from fieldengine import domain as domains
+from fieldengine.config.scene import SceneConfig
 from fieldengine.errors import PluginError, RunError
 from fieldengine.export.command import export_file
 from fieldengine.export.field import read_field_file
-from fieldengine.export.files import atomic
 from fieldengine.export.render import render_file
 from fieldengine.fields.collapse import collapse_like
-from fieldengine.precision import matrix_products
 from fieldengine.kinds.dataset import Dataset
-from fieldengine.plugins.registry import Registry
-from fieldengine import domain as domains
-from fieldengine.config.scene import SceneConfig, check_scene, differences
-from fieldengine.training import checkpoint
 from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, why_not
+from fieldengine.plugins.registry import Registry
+from fieldengine.precision import matrix_products
+from fieldengine.runs.build import TrainedField, build_dataset, choose_device, rebuild
+from fieldengine.runs.folder import RunFolder
+from fieldengine.training import checkpoint
 from fieldengine.types import Domain, RunContext
+
 
 @dataclass
 class Run:

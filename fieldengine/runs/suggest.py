@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldengine.runs.build import build_trained
+from fieldengine.config.scene import SceneConfig
 from fieldengine.errors import SceneError
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.renderers.image import render_image
-from fieldengine.config.scene import SceneConfig
+from fieldengine.runs.build import build_trained
 from fieldengine.spectrum import radial_spectrum, wasserstein
 from fieldengine.types import RunContext, View
 
@@ -48,7 +48,9 @@ class Suggestion:
         return min(self.trials, key=lambda trial: trial.distance)
 
 
-def choose_open_keys(config: SceneConfig, dataset: Dataset, context: RunContext) -> tuple[SceneConfig, list[Suggestion]]:
+def choose_open_keys(
+    config: SceneConfig, dataset: Dataset, context: RunContext
+) -> tuple[SceneConfig, list[Suggestion]]:
     """The scene with a number for every key that is `auto`, one after the other, and how they were chosen.
 
     Raises SceneError where the data have no spectrum to compare with.

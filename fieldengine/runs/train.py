@@ -14,22 +14,22 @@ import torch
 from rich.console import Console
 from rich.markup import escape
 
-from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
+from fieldengine.config.scene import SceneConfig, read_scene
+from fieldengine.domain import nyquist_limit
 from fieldengine.errors import SceneError, TrainingError, is_out_of_memory
 from fieldengine.export.render import show
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
+from fieldengine.metrics.evaluate import evaluate, named, why_not
 from fieldengine.precision import matrix_products
 from fieldengine.progress import TrainingBar
-from fieldengine.domain import nyquist_limit
+from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
 from fieldengine.runs.folder import RunFolder
 from fieldengine.runs.load import Run
-from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.runs.suggest import Suggestion, choose_open_keys, suggestions_for
 from fieldengine.training import loop
 from fieldengine.training.compiled import choose_compiled
-from fieldengine.training.loop import Progress
-from fieldengine.metrics.evaluate import evaluate, named, why_not
 from fieldengine.training.fit import Fit
+from fieldengine.training.loop import Progress
 from fieldengine.training.trial import choose_tile
 from fieldengine.types import RunContext
 

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 import fieldengine
-from fieldengine.config import document
 from fieldengine.cli.app import app
+from fieldengine.config import document
 from fieldengine.errors import SceneError
 from fieldengine.runs.train import suggest
 
