@@ -464,7 +464,7 @@ def test_a_hook_that_asks_for_something_unknown_is_refused_with_what_there_is(wr
 def test_a_hook_that_asks_for_something_unknown_is_named_with_its_distribution(write: Write, tmp_path: Path):
     reason = refused(write("image", "dreamer"), tmp_path / "run")
     assert isinstance(reason, PluginError | SceneError)
-    assert (reason.distribution, reason.version) == ("stranger", "1.0")
+    assert "of stranger 1.0" in str(reason)
 
 
 def test_a_misspelt_hook_or_key_is_refused_with_the_nearest_name(write: Write, tmp_path: Path):

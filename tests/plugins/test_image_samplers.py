@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fieldengine.kinds.hook import UNCHANGED
 from fieldengine.training.fit import Fit
 from fieldengine.training.oracle import Residuals
 from fieldengine.training.step import training_step
@@ -114,7 +115,7 @@ def test_the_cross_frequency_loss_has_its_gradient(make: Make, chosen_in: Chosen
     chosen_in(fit, range(step))
     indices = sampler.select(step, N, Residuals(fit))
     batch = fit.dataset.batch(indices, fit.context.generator)
-    sampler.prepare(step, fit.field, batch)
+    assert sampler.prepare(step, fit.field, batch) is None
     assert sampler.span == "batch"
     leaf = fit.field.values(batch.items.positions).detach().requires_grad_()  # pyright: ignore
     image = sampler.residuals.index_put((indices,), leaf - batch.targets)
@@ -123,8 +124,7 @@ def test_the_cross_frequency_loss_has_its_gradient(make: Make, chosen_in: Chosen
     rendered: Any = type("Rendered", (), {"values": leaf.detach()})
     found = sampler.adjust(torch.zeros_like(expected), batch, rendered, slice(0, len(expected)))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
-    sampler.prepare(1500, fit.field, batch[:5])
-    assert sampler.span == "item"
+    assert sampler.prepare(1500, fit.field, batch[:5]) is UNCHANGED
 
 
 # -------------------------------------------------------------------------------------------------------- soft mining

@@ -48,7 +48,9 @@ def test_a_run_that_is_good_by_its_first_evaluation_counts_with_that(run: Path):
 def test_where_less_is_better_a_level_is_reached_from_above(tmp_path: Path):
     curve = [{"step": 10, "seconds": 1.0, "chamfer": 0.5}, {"step": 20, "seconds": 2.0, "chamfer": 0.1}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in curve))
-    found = milestone_figures(tmp_path, [Milestone("chamfer", "reach", 0.3), Milestone("chamfer", "reach", 0.05)])
+    found = milestone_figures(
+        tmp_path, [Milestone("chamfer", "reach", number, higher_is_better=False) for number in (0.3, 0.05)]
+    )
     assert found == pytest.approx({"steps to chamfer 0.3": 15, "seconds to chamfer 0.3": 1.5})
 
 
