@@ -184,16 +184,37 @@ class Rendered:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What every part of a run may know: where it computes, and the one source of randomness.
+    """What every part of a run may know: where it computes, and its two sources of randomness, both checkpointed.
 
     Attributes:
+        generator: on the CPU, for hooks, and whatever is drawn seldom.
         warn_once: says a sentence to the person who trains, and to the log; the same sentence once.
+        device_generator: on `device`, for what every step draws: items, samples, backgrounds. On a CPU the same one.
     """
 
     device: torch.device
     generator: torch.Generator
     seed: int
     warn_once: Callable[[str], None] = lambda _: None
+    device_generator: torch.Generator = None  # pyright: ignore[reportAssignmentType] - made below
+
+    def __post_init__(self) -> None:
+        if self.device_generator is None:
+            same = self.device.type == "cpu"
+            made = self.generator if same else torch.Generator(self.device).manual_seed(self.seed)
+            object.__setattr__(self, "device_generator", made)
+
+    def random_state(self) -> dict[str, Tensor]:
+        """All that `set_random_state` needs to draw the same numbers again."""
+        state = {"generator": self.generator.get_state()}
+        if self.device_generator is not self.generator:
+            state["device_generator"] = self.device_generator.get_state()
+        return state
+
+    def set_random_state(self, state: Mapping[str, Tensor]) -> None:
+        self.generator.set_state(state["generator"])
+        if self.device_generator is not self.generator:
+            self.device_generator.set_state(state["device_generator"])
 
 
 @dataclass(frozen=True)

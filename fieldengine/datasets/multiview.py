@@ -61,7 +61,7 @@ class MultiviewDataset:
     def batch(self, indices: Tensor, generator: Generator) -> Batch:
         premultiplied = to_float(self._pixels[indices])
         if self.random_background:
-            background = torch.rand(len(indices), 3, generator=generator).to(premultiplied.device)
+            background = torch.rand(len(indices), 3, generator=generator, device=generator.device).to(premultiplied)
         else:
             background = self.background.expand(len(indices), 3)
         return Batch(self._rays(indices), over(premultiplied, background), background, indices)

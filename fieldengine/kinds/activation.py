@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
-from fieldengine.kinds.probe import described, is_module, on_trial
+from fieldengine.kinds.probe import carries_gradient, described, is_module, on_trial
 
 
 class Activation(Protocol):
@@ -42,6 +42,7 @@ def check_hidden(found: Any, known: Mapping[str, Any]) -> None:
             f"expected hidden({in_dim}, {out_dim}, is_first=True) to map (3, {in_dim}) to (3, {out_dim}); it returned "
             f"{described(y)}"
         )
+    carries_gradient(found, y)
 
 
 def check_output(found: Any, known: Mapping[str, Any]) -> None:

@@ -79,7 +79,8 @@ class Dataset(Protocol):
     def batch(self, indices: Tensor, generator: Generator) -> Batch:
         """The items of these numbers (n,).
 
-        The generator serves what differs from step to step, such as a background.
+        The generator serves what differs from step to step, such as a background. It lives on the run's device:
+        `torch.rand(n, generator=generator, device=generator.device)`.
         """
         ...
 
@@ -104,7 +105,7 @@ def check_dataset(found: Any, known: Mapping[str, Any]) -> None:
         raise PluginError(f"expected n_items, how many there are, at least 1; found {found.n_items!r}")
     context: RunContext = known["context"]
     # what it draws for this item stays drawn: the seeds of published figures began so
-    batch = found.batch(torch.zeros(1, dtype=torch.int64, device=context.device), context.generator)
+    batch = found.batch(torch.zeros(1, dtype=torch.int64, device=context.device), context.device_generator)
     check_batch(batch, 1, found.domain)
 
 

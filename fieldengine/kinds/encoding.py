@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Module, Verb
-from fieldengine.kinds.probe import described, is_module, on_trial
+from fieldengine.kinds.probe import carries_gradient, described, is_module, on_trial
 
 
 class EncodingOptions(Protocol):
@@ -45,6 +45,7 @@ def check_encoding(found: Any, known: Mapping[str, Any]) -> None:
             f"expected float32 of shape (3, {width}) for 3 positions, as out_dim says; {type(found).__name__} returned "
             f"{described(y)}"
         )
+    carries_gradient(found, y)
 
 
 KIND = Kind(

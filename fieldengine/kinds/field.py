@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
-from fieldengine.kinds.probe import described, is_module, on_trial
+from fieldengine.kinds.probe import carries_gradient, described, is_module, on_trial
 from fieldengine.types import Aabb
 
 
@@ -117,12 +117,15 @@ def check_field(found: Any, known: Mapping[str, Any]) -> None:
     aabb, out_dim = known["aabb"], known["out_dim"]
     inside = torch.linspace(-0.9, 0.9, 3 * aabb.dim, device=aabb.lower.device).view(3, aabb.dim)
     x = aabb.from_unit(inside).cpu()
+    answers = []
     if SignalField in offers:
-        _expect("values", on_trial(found, x, "values"), (3, out_dim))
+        answers.append(_expect("values", on_trial(found, x, "values"), (3, out_dim)))
     if SurfaceField in offers:
-        _expect("sdf", _first_of_two("sdf", on_trial(found, x, "sdf")), (3,))
+        answers.append(_expect("sdf", _first_of_two("sdf", on_trial(found, x, "sdf")), (3,)))
     if RadianceField in offers:
-        _expect("density", _first_of_two("density", on_trial(found, x, "density")), (3,))
+        answers.append(_expect("density", _first_of_two("density", on_trial(found, x, "density")), (3,)))
+    if RadianceField not in offers:  # whose colours may be all that it learns
+        carries_gradient(found, *answers)
 
 
 def _first_of_two(name: str, found: Any) -> Any:
@@ -132,9 +135,10 @@ def _first_of_two(name: str, found: Any) -> Any:
     return found[0]
 
 
-def _expect(name: str, found: Any, shape: tuple[int, ...]) -> None:
+def _expect(name: str, found: Any, shape: tuple[int, ...]) -> Tensor:
     if not isinstance(found, Tensor) or found.shape != shape or found.dtype != torch.float32:
         raise PluginError(f"expected float32 of shape {shape} of {name}(x) for 3 places; found {described(found)}")
+    return found
 
 
 KIND = Kind(

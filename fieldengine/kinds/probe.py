@@ -30,14 +30,23 @@ def has_methods(found: Any, what: str, *names: str) -> None:
         raise PluginError(f"{type(found).__name__} has no {' and no '.join(missing)}(), which {what} needs")
 
 
+def carries_gradient(module: Any, *answers: Any) -> None:
+    """Raise PluginError where a module has parameters to train, and none of its answers leads back to them."""
+    trained = any(p.requires_grad for p in module.parameters())
+    if trained and not any(isinstance(y, Tensor) and y.requires_grad for y in answers):
+        raise PluginError(
+            f"expected what {type(module).__name__} returns to carry gradient to its parameters; it has none"
+        )
+
+
 def on_trial(module: nn.Module, x: Tensor, method: str = "forward") -> Any:
-    """What a module answers to x, in evaluation mode and without a graph; random numbers stay as they were."""
+    """What a module answers to x in evaluation mode, with its graph; random numbers stay as they were."""
     answer = module if method == "forward" else getattr(module, method)
     training = module.training
     state = torch.random.get_rng_state()
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.enable_grad():
             return answer(x)
     finally:
         module.train(training)

@@ -29,7 +29,8 @@ class RaySampler(Module, Protocol):
         """Intervals along n rays.
 
         May ask the field for densities, or networks of its own. What stages before the last one found goes into
-        `Samples.stages`, for `losses`. With a generator the samples are jittered, without they are fixed.
+        `Samples.stages`, for `losses`. With a generator, which lives on the run's device, the samples are jittered,
+        without they are fixed.
         """
         ...
 

@@ -7,5 +7,5 @@ from torch import Generator, Tensor
 
 
 def draw(shape: tuple[int, ...], generator: Generator, device: torch.device) -> Tensor:
-    """Uniform numbers in [0, 1) from the run's generator, which lives on the CPU: the same numbers on every backend."""
-    return torch.rand(shape, generator=generator).to(device)
+    """Uniform numbers in [0, 1), drawn where the generator lives: on the device itself nothing waits for a copy."""
+    return torch.rand(shape, generator=generator, device=generator.device).to(device)

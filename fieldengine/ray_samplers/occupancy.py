@@ -55,8 +55,6 @@ class OccupancySampler(nn.Module):
     """
 
     estimate: Tensor
-    per_ray: Tensor
-    taken: Tensor
 
     def __init__(self, options: Occupancy, aabb: Aabb):
         super().__init__()
@@ -64,15 +62,28 @@ class OccupancySampler(nn.Module):
         self.aabb = aabb
         self.step_size = aabb.diagonal / options.steps
         self.register_buffer("estimate", torch.full((options.resolution**3,), float("inf")))
-        self.register_buffer("per_ray", torch.tensor(float(options.steps) / 2))
-        self.register_buffer("taken", torch.zeros(2, dtype=torch.int64))
+        # counts stay on the CPU, where they are known: reading them waits for no device
+        self.per_ray, self.taken = torch.tensor(float(options.steps) / 2), torch.zeros(2, dtype=torch.int64)
+        self._occupied: tuple[tuple[int, int], Tensor] | None = None
+
+    def get_extra_state(self) -> Tensor:
+        return torch.cat([self.per_ray[None].double(), self.taken.double()])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.per_ray, self.taken = state[0].cpu().float(), state[1:].cpu().long()
 
     @property
     def occupied(self) -> Tensor:
         """(R, R, R) bool, x first. Before the first update every cell is, and again where a field went all empty:
 
-        without a sample no gradient would ever fill it again.
+        without a sample no gradient would ever fill it again. Found out once for each change of the estimate.
         """
+        version = self.estimate.data_ptr(), self.estimate._version
+        if self._occupied is None or self._occupied[0] != version:
+            self._occupied = version, self._find_occupied()
+        return self._occupied[1]
+
+    def _find_occupied(self) -> Tensor:
         known = self.estimate[self.estimate.isfinite()]
         limit = min(self.options.threshold, 0.5 * float(known.mean())) if len(known) else 0.0
         found = (self.estimate > limit).view(3 * (self.options.resolution,))
@@ -88,7 +99,7 @@ class OccupancySampler(nn.Module):
         jitter = None if generator is None else draw((len(rays),), generator, rays.origins.device)
         samples = march(rays, t_near, t_far, step=self.step_size, aabb=aabb, occupied=self.occupied, jitter=jitter)
         if generator is not None and torch.is_grad_enabled():
-            self.taken += torch.tensor([len(rays), len(samples)], device=self.taken.device)
+            self.taken += torch.tensor([len(rays), len(samples)])
         return samples
 
     def losses(self, samples: Samples, weights: Tensor) -> Mapping[str, Tensor]:
@@ -115,10 +126,11 @@ class OccupancySampler(nn.Module):
         n, device = len(self.estimate), self.estimate.device
         if step < self.options.warmup or not self.estimate.isfinite().all():
             return torch.arange(n, device=device)
-        random = torch.randint(n, (n // 4,), generator=generator).to(device)
+        random = torch.randint(n, (n // 4,), generator=generator, device=generator.device).to(device)
         filled = torch.nonzero(self.occupied.view(-1))[:, 0]
         if len(filled) > n // 4:
-            filled = filled[torch.randint(len(filled), (n // 4,), generator=generator).to(device)]
+            chosen = torch.randint(len(filled), (n // 4,), generator=generator, device=generator.device)
+            filled = filled[chosen.to(device)]
         return torch.unique(torch.cat([random, filled]))  # a cell met twice must fade once
 
     def _inside(self, cells: Tensor, generator: Generator) -> Tensor:

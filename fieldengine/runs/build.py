@@ -76,7 +76,7 @@ def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tupl
         ema=Ema(trained.field, training.ema),
         joint=any(isinstance(module, MixesRows) and module.mixes_rows for module in trained.field.modules()),
         loss=LOSSES[training.loss],
-        sampler=UniformSampler(context.generator, context.device),
+        sampler=UniformSampler(context.device_generator, context.device),
         context=context,
         batch_size=min(batch_size, dataset.n_items),
         tile=USUAL[context.device.type] if training.tile == "auto" else training.tile,
@@ -159,9 +159,9 @@ def _place(scene: SceneConfig, hooks: list[Any], fit: Fit) -> None:
 def _try_once(scene: SceneConfig, fit: Fit) -> None:
     """Render a few items, so that what does not fit is found before training and said in words."""
     context, dataset = fit.context, fit.dataset
-    state = context.generator.get_state()
+    state = context.random_state()
     n = min(4, dataset.n_items)
-    batch = dataset.batch(spread(dataset.n_items, n, context.device), context.generator)
+    batch = dataset.batch(spread(dataset.n_items, n, context.device), context.device_generator)
     with placed("operator", scene.plain["operator"]), called(plugin_of(scene.operator), "places"):
         places = fit.operator.places(batch.items)
     with placed("renderer", scene.plain["renderer"]), called(plugin_of(scene.renderer), "check"):
@@ -170,7 +170,7 @@ def _try_once(scene: SceneConfig, fit: Fit) -> None:
         rendered, _ = measured(fit, fit.field, batch, None)
         checked_losses(rendered, n)
     values = rendered.values
-    context.generator.set_state(state)
+    context.set_random_state(state)
     if values.shape != batch.targets.shape:
         raise SceneError(
             f'"{scene.plain["field"]["type"]}" with "{scene.plain["renderer"]["type"]}" gives values of shape '

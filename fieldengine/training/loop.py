@@ -158,7 +158,7 @@ def state_of(fit: Fit, progress: Progress) -> dict[str, Any]:
         "optimizer": fit.optimizer.state_dict(),
         "ema": fit.ema.state_dict(),
         "hooks": hooks,
-        "generator": fit.context.generator.get_state(),
+        **fit.context.random_state(),
     }
 
 
@@ -187,7 +187,7 @@ def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
     for i, hook in enumerate(_hooks(fit)):
         if hasattr(hook, "state_dict"):
             hook.load_state_dict(state["hooks"][str(i)])
-    fit.context.generator.set_state(state["generator"])
+    fit.context.set_random_state(state)
     fit.tile = max(1, int(state["tile"]))
     return Progress(int(state["step"]), float(state["seconds"]))
 

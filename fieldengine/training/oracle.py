@@ -50,7 +50,7 @@ class Residuals:
             copy = torch.Generator().set_state(self._fit.context.generator.get_state())
             self._seed = int(torch.randint(2**62, (), generator=copy))
         items = indices.to(self._fit.context.device)
-        return self._fit.dataset.batch(items, torch.Generator().manual_seed(self._seed))
+        return self._fit.dataset.batch(items, torch.Generator(items.device).manual_seed(self._seed))
 
     def _values(self, part: Batch) -> Tensor:
         return measured(self._fit, self._fit.field, part, None)[0].values

@@ -18,25 +18,27 @@ class VisitedPlaces:
         wanted = [
             regularizer.points.n for regularizer in fit.regularizers if isinstance(regularizer.points, NearSamples)
         ]
-        self._most, self._generator = max(wanted, default=0), fit.context.generator
+        self._most, self._generator = max(wanted, default=0), fit.context.device_generator
         self._places: list[Tensor] = []
 
     def add(self, places: Tensor, share: float) -> None:
         """Places (m, d) of a tile that holds this share of the step's items."""
         count = min(len(places), int(self._most * share) + 1) if self._most else 0
         if count:
-            chosen = torch.randint(len(places), (count,), generator=self._generator)
-            self._places.append(places[chosen.to(places.device)])
+            self._places.append(places[self._drawn(len(places), count).to(places.device)])
 
     def near(self, wanted: NearSamples, aabb: Aabb) -> Tensor:
         """(n, d): drawn from the places, or from all of the box where there are none, and moved by the spread."""
         found = torch.cat(self._places) if self._places else aabb.from_unit(2 * self._uniform(wanted.n, aabb) - 1)
-        chosen = torch.randint(len(found), (wanted.n,), generator=self._generator).to(found.device)
-        moved = torch.randn(wanted.n, aabb.dim, generator=self._generator).to(found)
-        return found[chosen] + wanted.spread * float(aabb.size.max()) * moved
+        chosen = self._drawn(len(found), wanted.n).to(found.device)
+        moved = torch.randn(wanted.n, aabb.dim, generator=self._generator, device=self._generator.device).to(found)
+        return found[chosen] + 2.0 * wanted.spread * aabb.half_edge * moved
+
+    def _drawn(self, n: int, count: int) -> Tensor:
+        return torch.randint(n, (count,), generator=self._generator, device=self._generator.device)
 
     def _uniform(self, n: int, aabb: Aabb) -> Tensor:
-        return torch.rand(n, aabb.dim, generator=self._generator).to(aabb.lower)
+        return torch.rand(n, aabb.dim, generator=self._generator, device=self._generator.device).to(aabb.lower)
 
 
 def penalize(fit: Fit, step: int, visited: VisitedPlaces) -> Tensor:

@@ -22,6 +22,7 @@ from fieldengine.training.optimizer import clip
 from fieldengine.training.oracle import Residuals
 from fieldengine.training.penalties import VisitedPlaces, penalize
 from fieldengine.training.tiles import Upstream, tiles
+from fieldengine.training.uniform import UniformSampler
 from fieldengine.types import Batch, Rendered
 
 FETCH = 1 << 20  # items whose places and targets are held at once
@@ -29,14 +30,15 @@ FETCH = 1 << 20  # items whose places and targets are held at once
 
 def training_step(fit: Fit, step: int) -> StepReport:
     """Do step number `step` (from 0)."""
-    fit.renderer.update(fit.field, step, fit.context.generator)
+    generator = fit.context.device_generator
+    fit.renderer.update(fit.field, step, generator)
     indices = select(fit, step, fit.renderer.max_batch(fit.batch_size))
     fit.optimizer.zero_grad(set_to_none=True)
     report, visited = StepReport.none(indices.device), VisitedPlaces(fit)
     # what may be mixed comes at once; else a batch of millions is fetched piece by piece
     for part in [indices] if fit.transform or fit.tile_of_items is None else indices.split(FETCH):
         # no name for it here: it is put in another order where a transform asks for one, and then not needed twice
-        report += backpropagate(fit, fit.dataset.batch(part, fit.context.generator), step, len(indices), visited)
+        report += backpropagate(fit, fit.dataset.batch(part, generator), step, len(indices), visited)
     if fit.regularizers:
         report = dataclasses.replace(report, penalty=penalize(fit, step, visited))
     if fit.clip is not None:
@@ -48,6 +50,8 @@ def training_step(fit: Fit, step: int) -> StepReport:
 
 def select(fit: Fit, step: int, n: int) -> Tensor:
     """The numbers of the step's items, n of them or as many as a sampler chose."""
+    if isinstance(fit.sampler, UniformSampler):  # to look at its numbers would wait for the device
+        return fit.sampler.select(step, n, Residuals(fit))
     with hook_call(fit, fit.sampler, "select"):
         return checked_indices(fit.sampler.select(step, n, Residuals(fit)), fit.dataset.n_items).to(fit.context.device)
 
@@ -68,7 +72,7 @@ def backpropagate(fit: Fit, batch: Batch, step: int, n_items: int, visited: Visi
     fit.field.train()
     for rows in tiles(len(batch), fit.tile_of_items, blocks):
         tile = upstream.tile(batch, rows)
-        rendered, places = measured(fit, fit.traced, tile, fit.context.generator)
+        rendered, places = measured(fit, fit.traced, tile, fit.context.device_generator)
         losses, g = cotangent(fit.loss, rendered.values, tile.targets, n_items)
         if whole is not None:
             g = whole[rows]
@@ -83,7 +87,7 @@ def backpropagate(fit: Fit, batch: Batch, step: int, n_items: int, visited: Visi
     fit.field.eval()
     upstream.backward()
     if after is not None:
-        fit.context.generator.set_state(after)
+        fit.context.set_random_state(after)
     means = {name: total / n_items for name, total in report.losses.items()}
     return StepReport(report.loss / n_items, report.squared_error / n_items, zero, len(batch), means)
 
@@ -96,26 +100,26 @@ def _backward(values: Tensor, g: Tensor, losses: Mapping[str, Tensor], n_items: 
         torch.autograd.backward([y for y, _ in pairs], [weight for _, weight in pairs])
 
 
-def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+def _adjusted_over_batch(fit: Fit, batch: Batch, blocks: Sequence[int] | None) -> tuple[Tensor, dict[str, Tensor]]:
     """The whole batch's cotangent, adjusted at once: a pass without graph, whose samples the next one repeats.
 
-    Also the state that the generator is to have after that one: what the transform drew is not drawn again.
+    Also the state that the generators are to have after that one: what the transform drew is not drawn again.
     """
     g = torch.empty_like(batch.targets)
     values = torch.empty_like(batch.targets)
-    state = fit.context.generator.get_state()
+    state = fit.context.random_state()
     fit.field.train()
     with torch.no_grad():
         for rows in tiles(len(batch), fit.tile_of_items, blocks):
             tile = batch[rows]
-            rendered, _ = measured(fit, fit.field, tile, fit.context.generator)
+            rendered, _ = measured(fit, fit.field, tile, fit.context.device_generator)
             values[rows] = rendered.values
             # tile by tile, as without a transform, so that the rounding is the same too
             g[rows] = cotangent(fit.loss, rendered.values, tile.targets, len(batch))[1]
     fit.field.eval()
     adjusted = _adjusted(fit, g, batch, Rendered(values), slice(0, len(batch)))
-    after = fit.context.generator.get_state()
-    fit.context.generator.set_state(state)
+    after = fit.context.random_state()
+    fit.context.set_random_state(state)
     return adjusted, after
 
 

@@ -44,14 +44,14 @@ def choose_tile(fit: Fit) -> int:
 @contextmanager
 def on_trial(fit: Fit) -> Iterator[None]:
     """What is rendered and back-propagated inside the block leaves no trace in the fit."""
-    generator = fit.context.generator.get_state()
+    random = fit.context.random_state()
     renderer = {name: tensor.clone() for name, tensor in fit.renderer.state_dict().items()}
     try:
         yield
     finally:
         fit.optimizer.zero_grad(set_to_none=True)
         fit.renderer.load_state_dict(renderer)
-        fit.context.generator.set_state(generator)
+        fit.context.set_random_state(random)
 
 
 def seconds(fit: Fit, n: int) -> float:
@@ -65,9 +65,9 @@ def spread(n_items: int, n: int, device: torch.device) -> torch.Tensor:
 
 
 def _seconds(fit: Fit, n: int) -> float:
-    batch = fit.dataset.batch(spread(fit.dataset.n_items, n, fit.context.device), fit.context.generator)
+    batch = fit.dataset.batch(spread(fit.dataset.n_items, n, fit.context.device), fit.context.device_generator)
     started = time.perf_counter()
-    rendered, _ = measured(fit, fit.traced, batch, fit.context.generator)
+    rendered, _ = measured(fit, fit.traced, batch, fit.context.device_generator)
     _, gradient = cotangent(fit.loss, rendered.values, batch.targets, n)
     if rendered.values.requires_grad:
         rendered.values.backward(gradient)

@@ -17,4 +17,5 @@ class UniformSampler:
     def select(self, step: int, n: int, scores: ErrorOracle) -> Tensor:
         if n >= scores.n_items:
             return torch.arange(scores.n_items, device=self.device)
-        return torch.randint(scores.n_items, (n,), generator=self.generator).to(self.device)
+        place = self.generator.device
+        return torch.randint(scores.n_items, (n,), generator=self.generator, device=place).to(self.device)

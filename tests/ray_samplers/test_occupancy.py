@@ -61,7 +61,7 @@ def state(sampler: OccupancySampler) -> dict[str, Tensor]:
 
 
 def assert_same_state(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys() == {"estimate", "per_ray", "taken"}
+    assert a.keys() == b.keys() == {"estimate", "_extra_state"}
     for name in a:
         assert torch.equal(a[name], b[name]), name
 
