@@ -18,6 +18,7 @@ from fieldengine.errors import RunError
 from fieldengine.export.files import atomic
 from fieldengine.plugins.registry import Registry
 from fieldengine.runs.build import TrainedField
+from fieldengine.runs.summary import read_summary, write_summary
 from fieldengine.training import checkpoint
 
 # keys that may change when a run is resumed: they decide how long it goes on and what is looked at on the way
@@ -161,18 +162,10 @@ class RunFolder:
             file.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        with atomic(self.path / "summary.json") as file:
-            file.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_summary(self.path, summary)
 
     def read_summary(self) -> dict[str, Any]:
-        path = self.path / "summary.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except (OSError, ValueError, RecursionError) as reason:
-            raise RunError(path, f"cannot be read as JSON: {reason}") from reason
-        if not isinstance(found, dict) or not isinstance(found.get("metrics", {}), dict):
-            raise RunError(path, "is not the summary of a run")
-        return found
+        return read_summary(self.path)
 
     def save_checkpoint(
         self, step: int, trained: TrainedField, training: Mapping[str, Any], keep: int | None = checkpoint.KEEP

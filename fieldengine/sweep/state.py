@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from fieldengine.errors import RunError
+from fieldengine.runs.summary import read_summary
 
 ERROR = "error: "  # what a cell's process writes before the reason it ends for
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """The summary of a run, empty where there is none yet."""
+    """The summary of a run, empty where there is none that can be read: the cell is then run anew."""
     try:
-        return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):  # stopped before it was written
+        return read_summary(folder)
+    except RunError:
         return {}
 
 

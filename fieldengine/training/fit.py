@@ -14,7 +14,6 @@ from fieldengine.kinds.dataset import Dataset
 from fieldengine.kinds.hook import BatchSampler, GradientTransform, Regularizer, Span
 from fieldengine.kinds.operator import Operator
 from fieldengine.kinds.renderer import Renderer
-from fieldengine.operators.identity import IdentityOperator
 from fieldengine.plugins.registry import Plugin
 from fieldengine.training.ema import Ema
 from fieldengine.training.loss import Loss
@@ -44,7 +43,7 @@ class Fit:
     context: RunContext
     batch_size: int
     tile: int
-    operator: Operator = dataclasses.field(default_factory=IdentityOperator)
+    operator: Operator
     clip: float | None = None
     joint: bool = False
     transform: GradientTransform | None = None
