@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 
-@has_twin
+@operation
 def adam_where_touched(
     parameter: Tensor,
     gradient: Tensor,

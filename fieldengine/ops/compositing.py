@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fieldengine.ops.operation import operation
 from fieldengine.ops.scan import exclusive_sum, sum_by_ray
-from fieldengine.ops.twins import has_twin
 from fieldengine.types import Samples
 
 
-@has_twin
+@operation
 def weights_from_density(samples: Samples, sigma: Tensor) -> Tensor:
     """The share w_i (m,) of each interval in its ray, from its density sigma (m,) per unit of length. Carries gradient.
 
@@ -27,7 +27,7 @@ def weights_from_density(samples: Samples, sigma: Tensor) -> Tensor:
     return transmittance * -torch.expm1(-optical_depth)
 
 
-@has_twin
+@operation
 def weights_from_alpha(samples: Samples, alpha: Tensor) -> Tensor:
     """The share w_i (m,) of each interval in its ray, from its opacity alpha (m,) in [0, 1].
 
@@ -42,7 +42,7 @@ def weights_from_alpha(samples: Samples, alpha: Tensor) -> Tensor:
     return passed.cumprod(dim=1)[samples.ray_indices, place] * alpha
 
 
-@has_twin
+@operation
 def accumulate(samples: Samples, weights: Tensor, rgb: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over each ray: of w c (n, c), of w (n,), and of w t at the intervals' middles (n,). Carries gradient."""
     ray_indices, n = samples.ray_indices, samples.n_rays

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldengine.ops.formula import ComplexFunction, RealFunction, pointwise
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 NARROW = 64  # layers with fewer inputs or outputs gain nothing from rounding, and coordinates and colours would suffer
 Products = Literal["none", "gradients", "all"]
@@ -42,7 +42,7 @@ def products_in_bfloat16() -> Products:
     return _in_bfloat16.get()
 
 
-@has_twin
+@operation
 def dense(
     x: Tensor, weight: Tensor, bias: Tensor, function: RealFunction | ComplexFunction, *constants: float
 ) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 Formula = Callable[..., Any]
 
@@ -67,7 +67,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return torch.where(condition, x, y)
 
 
-@has_twin
+@operation
 def pointwise(u: Tensor, function: RealFunction | ComplexFunction, *constants: float) -> Tensor:
     """The function of each number of u. Carries gradient: the slope, or pullback, of the function.
 

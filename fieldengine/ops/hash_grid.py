@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 PRIMES = (1, 2654435761, 805459861, 3674653429)
 MAX_DIM = len(PRIMES)
@@ -53,7 +53,7 @@ def grid_levels(dim: int, n_levels: int, coarsest: int, finest: int, log2_table:
     return tuple(levels)
 
 
-@has_twin
+@operation
 def hash_encode(
     x: Tensor, table: Tensor, levels: Sequence[GridLevel], *, smooth: bool = False, sparse: bool = False
 ) -> Tensor:
@@ -107,7 +107,7 @@ def vertices(x: Tensor, levels: Sequence[GridLevel], smooth: bool = False) -> tu
     return torch.stack(rows).view(shape), torch.stack(weights).view(shape)
 
 
-@has_twin
+@operation
 def table_gradients(
     x: Tensor, table: Tensor, g: Tensor, levels: Sequence[GridLevel], *, smooth: bool = False
 ) -> Tensor:

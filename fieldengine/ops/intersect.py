@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 from fieldengine.types import Aabb, Rays
 
 
-@has_twin
+@operation
 def intersect_aabb(rays: Rays, aabb: Aabb, near: float = 0.0) -> tuple[Tensor, Tensor]:
     """The part of each ray inside the box (slab method).
 

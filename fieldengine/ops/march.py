@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 from fieldengine.types import Aabb, Rays, Samples
 
 
-@has_twin
+@operation
 def march(
     rays: Rays,
     t_near: Tensor,

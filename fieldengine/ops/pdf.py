@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 
-@has_twin
+@operation
 def sample_pdf(borders: Tensor, weights: Tensor, n_samples: int, jitter: Tensor | None = None) -> Tensor:
     """Positions (n, n_samples), ascending, spread over each ray as its weights are. No gradient.
 

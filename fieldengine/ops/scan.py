@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 
-@has_twin
+@operation
 def exclusive_sum(values: Tensor, ray_indices: Tensor, n_rays: int) -> Tensor:
     """For each sample the sum of the samples before it on its own ray: (m,) -> (m,). Carries gradient.
 
@@ -23,14 +23,14 @@ def exclusive_sum(values: Tensor, ray_indices: Tensor, n_rays: int) -> Tensor:
     return (before - start).to(values.dtype)
 
 
-@has_twin
+@operation
 def sum_by_ray(values: Tensor, ray_indices: Tensor, n_rays: int) -> Tensor:
     """(m, ...) -> (n_rays, ...): the sum of each ray's samples, zero where it has none. Carries gradient."""
     out = torch.zeros((n_rays, *values.shape[1:]), dtype=values.dtype, device=values.device)
     return out.index_add(0, ray_indices, values)
 
 
-@has_twin
+@operation
 def argmax_by_ray(values: Tensor, ray_indices: Tensor, n_rays: int) -> Tensor:
     """The number (n_rays,) int64 of each ray's sample with the largest value, the first of equals.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from fieldengine.ops.twins import has_twin
+from fieldengine.ops.operation import operation
 
 MOST = 1 << 22  # numbers of a table that is kept in between
 
 
-@has_twin
+@operation
 def sparse_gram(item: Tensor, entry: Tensor, values: Tensor, n: int) -> Tensor:
     """G_ij = sum over entries e of <A_ie, A_je>: (n, n). No gradient.
 

@@ -1,13 +1,13 @@
-"""Every test of this folder runs twice: on the kernels that are taken by themselves, and on the reference alone."""
+"""Every test of this folder runs twice: on the kernels for the CPU, and on the reference alone."""
 
 from __future__ import annotations
 
 import pytest
 
-from fieldengine.ops.twins import SWITCH
+from fieldengine.ops.backends import REFERENCE, SWITCH
 
 
-@pytest.fixture(autouse=True, params=["twin", "reference"])
+@pytest.fixture(autouse=True, params=["numba", REFERENCE])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv(SWITCH, request.param)
     return request.param

@@ -20,7 +20,7 @@ from torch.autograd import forward_ad
 
 import fieldengine.ops as ops
 from fieldengine.errors import FieldEngineError
-from fieldengine.ops import twins
+from fieldengine.ops import backends
 from fieldengine.types import Aabb, Rays, Samples
 
 OPS = Path(ops.__file__).parent
@@ -135,20 +135,20 @@ def test_every_twin_gives_the_numbers_and_gradients_of_its_reference(dtype: torc
             torch.testing.assert_close(mine, wanted, **bounds, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def marked() -> set[str]:
-    """The functions below @has_twin in the sources."""
+def operations() -> set[str]:
+    """The functions below @operation in the sources."""
     return {
         f"{path.stem}.{node.name}"
         for path in OPS.glob("*.py")
         for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef) and any(getattr(d, "id", "") == "has_twin" for d in node.decorator_list)
+        if isinstance(node, ast.FunctionDef) and any(getattr(d, "id", "") == "operation" for d in node.decorator_list)
     }
 
 
-def test_every_function_that_is_marked_has_a_twin_and_is_compared_above():
+def test_every_operation_has_a_twin_for_the_cpu_and_is_compared_above():
     compared = {name for name, _, _ in cases(torch.float64)}
-    assert len(marked()) > 8
-    for full in marked():
+    assert len(operations()) > 8
+    for full in operations():
         module, name = full.split(".")
         assert callable(getattr(import_module(f"fieldengine.ops.cpu.{module}"), name))
         assert name in compared or name in COMPARED_ELSEWHERE
@@ -234,11 +234,11 @@ def test_the_hash_grid_has_a_forward_derivative():
     torch.testing.assert_close(forward(ops.hash_encode), forward(ops.hash_encode.reference))
 
 
-@pytest.mark.parametrize("switch", ["twin", "reference"])
+@pytest.mark.parametrize("switch", ["numba", "reference"])
 def test_a_position_that_is_not_a_number_gives_features_that_are_none_and_harms_nothing_else(
     switch: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setenv(twins.SWITCH, switch)
+    monkeypatch.setenv(backends.SWITCH, switch)
     levels = ops.grid_levels(3, 4, 4, 40, 8)
     table = random(levels[-1].offset + levels[-1].size, 2)
     x = random(200, 3)
@@ -313,16 +313,16 @@ def test_what_is_not_contiguous_is_read_rightly():
 
 
 def test_without_numba_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
-    twins._twins.cache_clear()
+    backends.twins.cache_clear()
     for name in [name for name in sys.modules if name.startswith("fieldengine.ops.cpu")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "numba", None)
     index = torch.zeros(3, dtype=torch.int64)
     with pytest.raises(FieldEngineError, match=r"pip install numba.*FIELDENGINE_KERNELS=reference"):
         ops.sum_by_ray(torch.ones(3), index, 1)
-    monkeypatch.setenv(twins.SWITCH, "reference")
+    monkeypatch.setenv(backends.SWITCH, "reference")
     assert ops.sum_by_ray(torch.ones(3), index, 1).tolist() == [3.0]
-    twins._twins.cache_clear()
+    backends.twins.cache_clear()
 
 
 ENCODE = """

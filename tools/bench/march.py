@@ -11,7 +11,7 @@ import torch
 from pair import Question, Step, main
 
 from fieldengine.ops import composite, intersect_aabb, march, weights_from_density
-from fieldengine.ops.twins import SWITCH
+from fieldengine.ops.backends import SWITCH
 from fieldengine.types import Aabb, Rays
 
 N, R = 65_536, 64

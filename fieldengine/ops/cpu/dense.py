@@ -38,9 +38,9 @@ SMALL = 1 << 18  # products for which sharing out is not worth it
 def dense(x: Tensor, weight: Tensor, bias: Tensor, function: Function, *constants: float) -> Tensor:
     which = products_in_bfloat16()
     pays = len(x) * weight.numel() >= SMALL and min(weight.shape) >= NARROW
-    if which != "none" and pays and x.dtype == torch.float32 and _has_bfloat16():
-        return Dense.apply(x, weight, bias, function, constants, which == "all")
-    return by_torch.reference(x, weight, bias, function, *constants)
+    if which == "none" or not pays or x.dtype != torch.float32 or not _has_bfloat16():
+        return NotImplemented
+    return Dense.apply(x, weight, bias, function, constants, which == "all")
 
 
 @functools.cache

@@ -42,7 +42,7 @@ EXPONENTIAL = tuple(
 
 def pointwise(u: Tensor, function: Function, *constants: float) -> Tensor:
     if u.dtype != torch.float32 or u.numel() < SMALL:
-        return reference.pointwise.reference(u, function, *constants)
+        return NotImplemented
     return Pointwise.apply(u, function, constants)
 
 
