@@ -36,6 +36,11 @@ def operation(reference: Callable[P, R]) -> Operation[P, R]:
             args, kwargs = tuple(map(_in_float32, args)), {key: _in_float32(x) for key, x in kwargs.items()}
         device = _suited_device((*args, *kwargs.values()))
         if torch.compiler.is_compiling():
+            from fieldengine.ops import tracing  # only here, for it loads torch's compiler, which takes a second
+
+            if tracing.has_twins(module, name, device):
+                return tracing.outside_the_graph(chosen, args, kwargs)
+            tracing.note(name, REFERENCE)
             return reference(*args, **kwargs)
         for backend, twin in twins(module, name, device, os.environ.get(SWITCH, "")):
             result = twin(*args, **kwargs)
@@ -47,6 +52,8 @@ def operation(reference: Callable[P, R]) -> Operation[P, R]:
 
     chosen = cast(Any, dispatch)
     chosen.reference = reference
+    # torch compiles a few variants of a code object and then gives up, so no two operations may share one
+    chosen.__code__ = chosen.__code__.replace(co_name=name)
     return chosen
 
 

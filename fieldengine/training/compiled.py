@@ -34,7 +34,7 @@ def choose_compiled(fit: Fit, wanted: str, steps_left: int) -> str | None:
     """Compile the field for the steps to come, or not. Returns what there is to say about it.
 
     `auto` tries where the steps to come take so long that compiling them should pay, and stays with what is faster. On
-    a CPU it does not try: kernels are compiled there already, and torch would compile their slow references instead.
+    a CPU it does not try: kernels are compiled there already, and torch leaves them as they are.
     """
     if wanted == "off" or (wanted == "auto" and fit.context.device.type == "cpu"):
         return None
