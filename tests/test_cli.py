@@ -30,7 +30,8 @@ from fieldengine.plugins.registry import Registry
 # section 3 of the design: what every summary has at least
 SUMMARY = {
     "scene", "task", "status", "steps", "seconds_train", "seconds_total", "steps_per_second", "peak_memory_mb",
-    "n_parameters", "device", "threads", "seed", "versions", "plugins", "metrics",
+    "n_parameters", "device", "threads", "seed", "versions", "plugins", "backends",
+    "metrics",
 }  # fmt: skip
 SCENE = """\
 dataset: {type: image, path: photo.png}
@@ -265,6 +266,7 @@ def test_a_training_writes_its_whole_story_and_the_next_one_another_folder(
     assert summary["seconds_total"] >= summary["seconds_train"] > 0
     assert {"python", "torch", "fieldengine"} <= summary["versions"].keys()
     assert {"kind", "name", "distribution", "version"} == summary["plugins"][0].keys()
+    assert summary["backends"] == {"dense": "reference", "pointwise": "reference"}  # so few numbers gain nothing
     assert {"psnr", "ssim"} <= summary["metrics"].keys()
     assert all(isinstance(value, float) for value in summary["metrics"].values())
 
@@ -335,6 +337,16 @@ def test_a_training_that_fails_leaves_with_one_and_a_folder_that_says_why(image_
     assert summary["status"] == "failed"
     assert "the loss became " in summary["reason"]
     assert "failed: " in (tmp_path / "runs" / "photo" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_kernels_that_do_not_exist_are_refused_before_anything_is_made(
+    image_scene: Path, run: Run, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setenv("FIELDENGINE_KERNELS", "cuda")
+    done = run("train", image_scene)
+    assert done.code == 2
+    assert "FIELDENGINE_KERNELS=cuda: there is no backend 'cuda'" in done.err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_cuda_device_that_is_not_there_is_refused_before_anything_is_made(

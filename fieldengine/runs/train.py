@@ -20,6 +20,7 @@ from fieldengine.errors import SceneError, TrainingError, is_out_of_memory
 from fieldengine.export.render import show
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
 from fieldengine.metrics.evaluate import evaluate, named, why_not
+from fieldengine.ops import backends
 from fieldengine.precision import matrix_products
 from fieldengine.progress import TrainingBar
 from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
@@ -61,6 +62,7 @@ def train(
     console = console or Console(stderr=True)
     config = read_scene(Path(scene), overrides)
     chosen = choose_device(device)
+    backends.preferred()  # kernels that do not exist are refused before anything is made
     keep_freed_memory()
     place = None if out is None else Path(out)
     folder = RunFolder.to_resume(config.name, place) if resume else RunFolder.create(config.name, place)
@@ -99,8 +101,9 @@ def train(
         record.warn(note)
     record.tell(_headline(folder, trained, dataset.n_items, chosen, progress.step))
     summary = _story(config, trained, chosen)
+    ran = backends.Record()
     try:
-        with matrix_products(config.training.precision, chosen):
+        with ran, matrix_products(config.training.precision, chosen):
             if config.training.tile == "auto" and saved is None:
                 fit.tile = choose_tile(fit)
             note = choose_compiled(fit, config.training.compile, config.training.steps - progress.step)
@@ -110,12 +113,24 @@ def train(
     except BaseException as reason:  # whatever it was, the run folder says why before it goes on its way
         folder.say(f"failed: {type(reason).__name__}: {reason}")
         folder.write_summary(
-            {**summary, "status": "failed", "reason": str(reason), **_figures(progress, started, chosen), "metrics": {}}
+            {
+                **summary,
+                "status": "failed",
+                "reason": str(reason),
+                **_figures(progress, ran, started, chosen),
+                "metrics": {},
+            }
         )
         if is_out_of_memory(reason):
             raise TrainingError("ran out of memory. Lower training.tile, or training.batch_size") from reason
         raise
-    summary = {**summary, "status": status, "tile": fit.tile, **_figures(progress, started, chosen), "metrics": scores}
+    summary = {
+        **summary,
+        "status": status,
+        "tile": fit.tile,
+        **_figures(progress, ran, started, chosen),
+        "metrics": scores,
+    }
     folder.write_summary(summary)
     trained.recipe["metrics"] = scores
     record.tell(_closing(folder, status, scores, progress))
@@ -256,13 +271,14 @@ def _story(config: SceneConfig, trained: TrainedField, device: torch.device) -> 
     }
 
 
-def _figures(progress: Progress, started: float, device: torch.device) -> dict[str, Any]:
+def _figures(progress: Progress, ran: backends.Record, started: float, device: torch.device) -> dict[str, Any]:
     return {
         "steps": progress.step,
         "seconds_train": round(progress.seconds, 3),
         "seconds_total": round(time.perf_counter() - started, 3),
         "steps_per_second": round(progress.step / progress.seconds, 3) if progress.seconds else 0.0,
         "peak_memory_mb": peak_memory_mb(device),
+        "backends": ran.by_operation(),
     }
 
 
