@@ -18,6 +18,7 @@ from fieldengine.metrics import surface as metrics
 from fieldengine.runs import train as fitting
 from fieldengine.types import RunContext
 
+pytest_plugins = ["tests.strangers"]
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

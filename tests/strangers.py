@@ -1,4 +1,4 @@
-"""A stranger's distribution, put beside the installed ones for one test."""
+"""A stranger's distribution, put beside the installed ones for one test: the fixture `install`."""
 
 from __future__ import annotations
 
