@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from fieldengine.kinds.kind import Kind, Verb
 from fieldengine.kinds.probe import described
 
 Needs = Literal["image", "signal", "surface"]
+NEEDS: tuple[Needs, ...] = get_args(Needs)
 
 
 class Metric(Protocol):
@@ -47,8 +48,8 @@ def check_score(found: Any, known: Mapping[str, Any]) -> None:
 
 def check_metric(metric: Any) -> None:
     """Raise PluginError where a metric has unknown needs, or cannot tell an image from another as it says."""
-    if metric.needs not in ("image", "signal", "surface"):
-        raise PluginError(f'expected needs to be "image", "signal" or "surface", found {metric.needs!r}')
+    if metric.needs not in NEEDS:
+        raise PluginError(f"expected needs to be one of {', '.join(NEEDS)}; found {metric.needs!r}")
     if metric.needs == "surface":
         return
     random = torch.Generator().manual_seed(0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from fieldengine.errors import PluginError, did_you_mean
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.kinds.exporter import Trained
-from fieldengine.kinds.metric import Metric
+from fieldengine.kinds.metric import NEEDS, Metric
 from fieldengine.metrics.surface import Comparison
 from fieldengine.plugins.guest import Guest
 from fieldengine.plugins.registry import Registry
@@ -33,7 +33,12 @@ class NamedMetric:
 
 
 def named(metrics: Sequence[Any]) -> list[NamedMetric]:
-    """The metrics of a scene under the names of their plugins."""
+    """The metrics of a scene under the names of their plugins. Raises PluginError for one with unknown needs."""
+    for metric in metrics:
+        if metric.needs not in NEEDS:
+            raise metric.plugin.error(
+                f"expected needs to be {', '.join(NEEDS[:-1])} or {NEEDS[-1]}, found {metric.needs!r}"
+            )
     return [NamedMetric(metric.plugin.name, metric) for metric in metrics]
 
 
