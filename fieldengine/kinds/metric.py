@@ -29,7 +29,7 @@ class Metric(Protocol):
     that large, and what to do about it: empty where it can.
     """
 
-    needs: ClassVar[Needs]
+    needs: ClassVar[str]
     higher_is_better: ClassVar[bool]
 
     score: Any

@@ -18,7 +18,8 @@ import torch
 
 from fieldengine.config.scene import read_scene
 from fieldengine.memory import keep_freed_memory
-from fieldengine.metrics.evaluate import evaluate
+from fieldengine.metrics.evaluate import evaluate, find_metrics
+from fieldengine.plugins.registry import Registry
 from fieldengine.precision import matrix_products
 from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training.optimizer import set_lr
@@ -43,6 +44,7 @@ def curve(overrides: list[str], seed: int) -> list[tuple[float, int, float]]:
     context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(seed), seed)
     fit, trained = build_fit(scene, build_dataset(scene, context), context)
     steps, seconds, found = scene.training.steps, 0.0, []
+    psnr = find_metrics(["psnr"], Registry())
     with matrix_products(scene.training.precision, context.device):
         for step in range(steps):
             started = time.perf_counter()
@@ -51,7 +53,7 @@ def curve(overrides: list[str], seed: int) -> list[tuple[float, int, float]]:
             seconds += time.perf_counter() - started
             if step + 1 == steps or seconds >= EVERY * (len(found) + 1):
                 with fit.ema.applied():
-                    score = evaluate(trained, fit.dataset, ["test"], None)["test_psnr"]
+                    score = evaluate(trained, fit.dataset, ["test"], psnr)["test_psnr"]
                 found.append((seconds, step + 1, score))
     return found
 
