@@ -8,6 +8,7 @@ the ray.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -189,20 +190,19 @@ class RunContext:
     Attributes:
         generator: on the CPU, for hooks, and whatever is drawn seldom.
         warn_once: says a sentence to the person who trains, and to the log; the same sentence once.
-        device_generator: on `device`, for what every step draws: items, samples, backgrounds. On a CPU the same one.
     """
 
     device: torch.device
     generator: torch.Generator
     seed: int
     warn_once: Callable[[str], None] = lambda _: None
-    device_generator: torch.Generator = None  # pyright: ignore[reportAssignmentType] - made below
 
-    def __post_init__(self) -> None:
-        if self.device_generator is None:
-            same = self.device.type == "cpu"
-            made = self.generator if same else torch.Generator(self.device).manual_seed(self.seed)
-            object.__setattr__(self, "device_generator", made)
+    @functools.cached_property
+    def device_generator(self) -> torch.Generator:
+        """On `device`, for what every step draws: items, samples, backgrounds. On a CPU it is `generator`."""
+        if self.device.type == "cpu":
+            return self.generator
+        return torch.Generator(self.device).manual_seed(self.seed)
 
     def random_state(self) -> dict[str, Tensor]:
         """All that `set_random_state` needs to draw the same numbers again."""

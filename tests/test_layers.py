@@ -14,7 +14,7 @@ PLUGINS = ROOT / "plugins" / "fieldengine_plugins"
 ORDER = [
     "types", "errors", "memory", "spectrum", "progress", "kinds", "api", "plugins", "config", "ops", "precision", "ntk",
     "cameras", "domain", "fields", "operators", "ray_samplers", "renderers", "export", "datasets", "metrics",
-    "training", "runs", "report", "sweep", "cli",
+    "training", "runs", "testing", "report", "sweep", "cli",
 ]  # fmt: skip
 OPEN_TO_PLUGINS = ("fieldengine.api", "fieldengine.fields", "fieldengine.ops", "fieldengine.ntk", "fieldengine_plugins")
 

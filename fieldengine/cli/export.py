@@ -31,5 +31,7 @@ def export(
 
     named = {"resolution": resolution, "level": level}
     given = {name: value for name, value in named.items() if value is not None}
-    sentence = export_file(load(run, device.value).trained, kind, out, given, overrides or ())
+    opened = load(run, device.value)
+    with opened.at_work():
+        sentence = export_file(opened.trained, kind, out, given, overrides or ())
     out_console.print(f"{out}: {sentence}", soft_wrap=True, highlight=False)

@@ -20,6 +20,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
+
 from fieldengine.errors import PluginError
 from fieldengine.kinds import KINDS
 from fieldengine.kinds.kind import Candidates, Kind, Slot
@@ -39,12 +41,21 @@ class Held:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a block: its name, its type, its default (MISSING where it is required) and one line about it."""
+    """One key of a block.
+
+    Attributes:
+        default: MISSING where it is required.
+        doc: one line about it.
+        adapter: checks a value; None for a key that holds a block or a plugin.
+        slot, many: what kind of plugin it holds, and whether a list of them.
+        candidates: what a number may become that a scene leaves `auto`.
+    """
 
     name: str
     annotation: Any
     default: Any
     doc: str
+    adapter: TypeAdapter[Any] | None
     slot: Held | None = None
     many: bool = False
     candidates: tuple[float, ...] = ()
@@ -61,23 +72,58 @@ class Key:
 
 
 def keys(cls: type[Any]) -> Iterator[Key]:
-    """The keys of a block, in the order of its dataclass."""
-    try:
-        hints = typing.get_type_hints(cls, include_extras=True)
-    except Exception as reason:  # an annotation is a stranger's code and may fail in any way
-        raise PluginError(f"the types of {cls.__qualname__}'s keys cannot be read: {reason}") from reason
-    docs = attribute_docs(cls)
+    """The keys of a block, in the order of its dataclass. Raises PluginError where they cannot be read."""
+    types_, docs = _types(cls), attribute_docs(cls)
     for entry in dataclasses.fields(cls):
         default = entry.default
         if default is MISSING and entry.default_factory is not MISSING:
-            default = entry.default_factory()
-        annotation = hints[entry.name]
-        slot, many = held(annotation), False
-        if slot is None and typing.get_origin(bare_type(annotation)) is tuple:
-            slot = held(typing.get_args(bare_type(annotation))[0])
-            many = slot is not None
-        some = marked(annotation, Candidates)
-        yield Key(entry.name, annotation, default, docs.get(entry.name, ""), slot, many, some.values if some else ())
+            try:
+                default = entry.default_factory()
+            except Exception as reason:  # a stranger's code may raise anything
+                said = f"{type(reason).__name__}: {reason}"
+                raise PluginError(f"the default of {cls.__qualname__}.{entry.name} cannot be made: {said}") from reason
+        type_ = types_[entry.name]
+        some = marked(type_.annotation, Candidates)
+        yield Key(
+            entry.name,
+            type_.annotation,
+            default,
+            docs.get(entry.name, ""),
+            type_.adapter,
+            type_.slot,
+            type_.many,
+            some.values if some else (),
+        )
+
+
+@dataclass(frozen=True)
+class _Type:
+    """What the annotation of a key says."""
+
+    annotation: Any
+    adapter: TypeAdapter[Any] | None
+    slot: Held | None
+    many: bool
+
+
+@functools.cache  # making adapters takes longer than all else that checking a scene does
+def _types(cls: type[Any]) -> dict[str, _Type]:
+    """Of each key of a block its type. Raises PluginError where one cannot be read."""
+    try:
+        hints = typing.get_type_hints(cls, include_extras=True)
+        return {entry.name: _type(hints[entry.name]) for entry in dataclasses.fields(cls)}
+    except Exception as reason:  # an annotation is a stranger's code and may fail in any way
+        said = str(reason).partition("\n")[0]
+        raise PluginError(f"the types of {cls.__qualname__}'s keys cannot be read: {said}") from reason
+
+
+def _type(annotation: Any) -> _Type:
+    bare, slot, many = bare_type(annotation), held(annotation), False
+    if slot is None and typing.get_origin(bare) is tuple:
+        slot = held(typing.get_args(bare)[0])
+        many = slot is not None
+    plain = slot is None and not (isinstance(bare, type) and dataclasses.is_dataclass(bare))
+    return _Type(annotation, TypeAdapter(annotation) if plain else None, slot, many)
 
 
 def held(annotation: Any) -> Held | None:

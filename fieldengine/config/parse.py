@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import typing
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from fieldengine.config.describe import describe, described
 from fieldengine.config.document import Node, Origin, leaves
 from fieldengine.config.keys import AUTO, Key, keys, plain_value
 from fieldengine.errors import PluginError, SceneError, did_you_mean
+from fieldengine.plugins.blame import called
 from fieldengine.plugins.guest import Guest
 from fieldengine.plugins.registry import Plugin, Registry
 
@@ -93,16 +95,33 @@ def parse_plugin(kind: str, node: Node, where: str, reading: Reading) -> tuple[A
     try:
         plugin = reading.registry.find(kind, chosen.value)
         cls = plugin.load()
-        try:
-            list(keys(cls))
-        except PluginError as reason:
-            raise plugin.error(reason.reason) from reason
+        with called("reading its keys", [plugin]):
+            check_keys(cls)
     except PluginError as reason:
         raise chosen.origin.error(str(reason), _join(where, "type")) from reason
     reading.used.append(plugin)
     rest = Node({name: child for name, child in node.value.items() if name != "type"}, node.origin)
-    options, plain = parse(cls, rest, where, reading)
+    try:
+        with called("making its options", [plugin]):
+            options, plain = parse(cls, rest, where, reading)
+    except PluginError as reason:
+        raise node.origin.error(str(reason), where) from reason
     return Guest(options, plugin, where), {"type": chosen.value, **plain}
+
+
+@functools.cache
+def check_keys(cls: type[Any]) -> None:
+    """Raise PluginError for a key that a scene cannot have, or whose default would not be read again from one."""
+    for key in keys(cls):
+        if key.name == "type":
+            raise PluginError(f"{cls.__qualname__} has a key called type, by which a scene names plugins")
+        if key.default is MISSING or key.adapter is None:
+            continue
+        try:
+            key.adapter.validate_json(json.dumps(plain_value(key.default)), strict=True)
+        except (TypeError, ValueError) as reason:
+            said = f"expected {describe(key.annotation)}, found {key.default!r}"
+            raise PluginError(f"the default of {cls.__qualname__}.{key.name} is not of its type: {said}") from reason
 
 
 def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading: Reading) -> tuple[Any, Any]:
@@ -145,7 +164,8 @@ def _validate(key: Key, child: Node, where: str) -> Any:
         raise child.origin.error(f"expected a finite number, found {endless[0]}", where)
     try:
         # JSON mode is strict about types, yet takes a list for a tuple, an int for a float and text for a path
-        return TypeAdapter(key.annotation).validate_json(json.dumps(plain), strict=True)
+        assert key.adapter is not None
+        return key.adapter.validate_json(json.dumps(plain), strict=True)
     except ValidationError as reason:
         options = [str(option) for option in _literals(key.annotation)]
         words = [leaf for leaf in leaves(plain) if isinstance(leaf, str) and leaf not in options]

@@ -244,21 +244,32 @@ def _with_defaults_of_dataset(tree: Node, registry: Registry) -> Node:
     if kind is None or not isinstance(kind.value, str):
         return tree  # parsing the block says what is wrong with it
     try:
-        options = registry.find("datasets", kind.value).load()
+        plugin = registry.find("datasets", kind.value)
+        options = plugin.load()
     except PluginError:
         return tree
+
+    def default(group: str, name: str) -> str:
+        """The name by which a default is looked up, once it is known to be there."""
+        chosen = registry.default(group, name)
+        try:
+            registry.find(group, chosen)
+        except PluginError as reason:
+            said = plugin.error(f"names a default that is not there: {reason.reason}")
+            raise kind.origin.error(str(said), "dataset.type") from reason
+        return chosen
+
     blocks = dict(tree.value)
-    for block, kind, name in (
+    for block, group, name in (
         ("field", "fields", options.default_field),
         ("renderer", "renderers", options.default_renderer),
     ):
-        default = registry.default(kind, name)
         node = blocks.get(block, Node({}, tree.origin))
         if isinstance(node.value, dict) and "type" not in node.value:
-            blocks[block] = Node({"type": Node(default, node.origin), **node.value}, node.origin)
+            blocks[block] = Node({"type": Node(default(group, name), node.origin), **node.value}, node.origin)
     evaluation = blocks.get("evaluation", Node({}, tree.origin))
     if isinstance(evaluation.value, dict) and "metrics" not in evaluation.value:
-        names = [registry.default("metrics", name) for name in getattr(options, "default_metrics", ())]
+        names = [default("metrics", name) for name in getattr(options, "default_metrics", ())]
         usual = Node([Node(name, evaluation.origin) for name in names], evaluation.origin)
         blocks["evaluation"] = Node({**evaluation.value, "metrics": usual}, evaluation.origin)
     return Node(blocks, tree.origin)

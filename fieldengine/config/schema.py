@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import MISSING
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from fieldengine.config.keys import AUTO, keys, plain_value
 from fieldengine.errors import PluginError
 from fieldengine.plugins.registry import Registry
@@ -28,7 +26,8 @@ def json_schema(cls: type[Any], registry: Registry, inside: tuple[str, ...] = ()
             short = block["properties"].get(getattr(key.block, "shorthand", None))
             properties[key.name] = {"anyOf": [block, short]} if short else block
         else:
-            own = TypeAdapter(key.annotation).json_schema()
+            assert key.adapter is not None
+            own = key.adapter.json_schema()
             properties[key.name] = {"anyOf": [{"const": AUTO}, own]} if key.candidates else own
             if key.default is not MISSING:
                 properties[key.name]["default"] = plain_value(key.default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -29,24 +30,43 @@ class Activation(Protocol):
 
 
 def check_hidden(found: Any, known: Mapping[str, Any]) -> None:
-    """Raise PluginError where a hidden layer is none, or a first one maps to another width."""
+    """Raise PluginError where a hidden layer is none, or maps to another width."""
     is_module(found, "hidden", "a layer")
-    if not known["is_first"]:  # what it takes, real or complex, is between it and the layer before
-        return
-    in_dim, out_dim = known["in_dim"], known["out_dim"]
-    y = on_trial(found, torch.linspace(-0.9, 0.9, 3 * in_dim).view(3, in_dim))
+    in_dim, out_dim, is_first = known["in_dim"], known["out_dim"], known["is_first"]
+    y = answered(found, in_dim, complex_too=not is_first)
     # of complex numbers there are half as many, so that a width counts real numbers
-    widths = (out_dim,) if not isinstance(y, Tensor) or not y.is_complex() else (out_dim, out_dim // 2)
-    if not isinstance(y, Tensor) or y.ndim != 2 or len(y) != 3 or y.shape[1] not in widths:
+    widths = {torch.float32: (out_dim,), torch.complex64: (out_dim, out_dim // 2)}
+    if not isinstance(y, Tensor) or y.ndim != 2 or len(y) != 3 or y.shape[1] not in widths.get(y.dtype, ()):
         raise PluginError(
-            f"expected hidden({in_dim}, {out_dim}, is_first=True) to map (3, {in_dim}) to (3, {out_dim}); it returned "
-            f"{described(y)}"
+            f"expected hidden({in_dim}, {out_dim}, is_first={is_first}) to map (3, {in_dim}) to float32 of shape "
+            f"(3, {out_dim}); it returned {described(y)}"
         )
     carries_gradient(found, y)
 
 
 def check_output(found: Any, known: Mapping[str, Any]) -> None:
+    """Raise PluginError where the last layer is none, or does not map to float32 of its width."""
     is_module(found, "output", "a layer")
+    in_dim, out_dim = known["in_dim"], known["out_dim"]
+    y = answered(found, in_dim, complex_too=True)
+    if not isinstance(y, Tensor) or y.shape != (3, out_dim) or y.dtype != torch.float32:
+        raise PluginError(
+            f"expected output({in_dim}, {out_dim}) to map (3, {in_dim}) to float32 of shape (3, {out_dim}); it "
+            f"returned {described(y)}"
+        )
+
+
+def answered(layer: nn.Module, in_dim: int, *, complex_too: bool) -> Any:
+    """What a layer answers to three rows; after the first layer they may be half as many complex numbers."""
+    rows = torch.linspace(-0.9, 0.9, 3 * in_dim).view(3, in_dim)
+    try:
+        return on_trial(layer, lambda: layer(rows))
+    except Exception:  # a stranger's code may raise anything
+        if not complex_too or in_dim % 2:
+            raise
+        with suppress(Exception):
+            return on_trial(layer, lambda: layer(rows[:, ::2].to(torch.complex64)))
+        raise  # for the reason that it has not to take real ones
 
 
 KIND = Kind(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
-from fieldengine.kinds.probe import described
+from fieldengine.kinds.probe import described, is_count
 
 
 class CameraModel(Protocol):
@@ -52,6 +52,11 @@ def check_round_trip(model: Any, tolerance: float = 1e-4) -> None:
         raise PluginError(f"expected project(unproject(x)) to be x without distortion; it is off by {off:.3g}")
 
 
+def check_model(cls: type[Any]) -> None:
+    if not is_count(cls.n_parameters, least=0):
+        raise PluginError(f"expected n_parameters, a whole number of them; found {cls.n_parameters!r}")
+
+
 def check_projected(found: Any, known: Mapping[str, Any]) -> None:
     points = known["points"]
     if not isinstance(found, Tensor) or found.shape != (len(points), 2):
@@ -78,4 +83,5 @@ KIND = Kind(
         "unproject": Verb(("plane", "parameters"), ("plane", "parameters"), check_unprojected),
     },
     constants={"n_parameters": int},
+    check_class=check_model,
 )

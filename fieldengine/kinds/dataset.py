@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -11,7 +12,7 @@ from torch import Generator, Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
-from fieldengine.kinds.probe import described, has_methods
+from fieldengine.kinds.probe import described, has_methods, is_count
 from fieldengine.types import Batch, Domain, Points, Rays, RunContext, View
 
 
@@ -93,20 +94,44 @@ class Dataset(Protocol):
         ...
 
 
+def check_options(cls: type[Any]) -> None:
+    names = getattr(cls, "default_metrics", ())
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise PluginError(f"expected default_metrics, a tuple of names of metrics; found {names!r}")
+
+
 def check_dataset(found: Any, known: Mapping[str, Any]) -> None:
     """Raise PluginError where what was built is no data set, or its first batch does not fit together."""
-    has_methods(found, "a data set", "batch", "views", "notes")
+    has_methods(found, "a data set", batch=("indices", "generator"), views=("split",), notes=())
     missing = [name for name in ("domain", "n_items", "splits", "surface") if not hasattr(found, name)]
     if missing:
         raise PluginError(f"{type(found).__name__} has no {' and no '.join(missing)}, which a data set needs")
-    if not isinstance(found.domain, Domain):
-        raise PluginError(f"expected a Domain as {type(found).__name__}.domain, found {described(found.domain)}")
-    if not isinstance(found.n_items, int) or found.n_items < 1:
+    check_domain(found.domain)
+    if not is_count(found.n_items):
         raise PluginError(f"expected n_items, how many there are, at least 1; found {found.n_items!r}")
+    for name, texts in (("splits", found.splits), ("notes()", found.notes())):
+        if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
+            raise PluginError(f"expected {name} to be a sequence of texts, found {texts!r}")
+    if found.surface is not None:
+        has_methods(found.surface, "a reference surface", inside=("x",), closest=("x",), sample=("n", "seed"))
     context: RunContext = known["context"]
     # what it draws for this item stays drawn: the seeds of published figures began so
     batch = found.batch(torch.zeros(1, dtype=torch.int64, device=context.device), context.device_generator)
     check_batch(batch, 1, found.domain)
+
+
+def check_domain(domain: Any) -> None:
+    """Raise PluginError where a domain has no box, or nothing to be fitted in it."""
+    if not isinstance(domain, Domain):
+        raise PluginError(f"expected a Domain as domain, found {described(domain)}")
+    for name, corner in (("lower", domain.aabb.lower), ("upper", domain.aabb.upper)):
+        if not isinstance(corner, Tensor) or corner.ndim != 1 or corner.dtype != torch.float32:
+            raise PluginError(f"expected float32 of shape (d,) as domain.aabb.{name}, found {described(corner)}")
+    if len(domain.aabb.lower) != len(domain.aabb.upper) or not bool((domain.aabb.size > 0).all()):
+        corners = f"{domain.aabb.lower.tolist()} to {domain.aabb.upper.tolist()}"
+        raise PluginError(f"expected a box that is longer than nothing on each axis, found {corners}")
+    if not is_count(domain.out_dim):
+        raise PluginError(f"expected domain.out_dim, the channels of a value, at least 1; found {domain.out_dim!r}")
 
 
 def check_batch(batch: Any, n: int, domain: Domain) -> None:
@@ -115,19 +140,49 @@ def check_batch(batch: Any, n: int, domain: Domain) -> None:
         raise PluginError(f"expected a Batch of batch(indices, generator), found {described(batch)}")
     if not isinstance(batch.items, Points | Rays):
         raise PluginError(f"expected Points or Rays as the batch's items, found {described(batch.items)}")
-    if len(batch.items) != n or not isinstance(batch.targets, Tensor) or batch.targets.ndim != 2 or len(batch) != n:
-        raise PluginError(
-            f"expected {n} items with targets ({n}, c) for {n} indices; found {len(batch.items)} items and targets "
-            f"{described(batch.targets)}"
-        )
-    positions = batch.items.positions if isinstance(batch.items, Points) else batch.items.origins
-    if positions.shape[1] != domain.aabb.dim:
-        raise PluginError(
-            f"expected items of the {domain.aabb.dim} dimensions that the domain's box has, found {positions.shape[1]}"
-        )
-    for name, tensor in (("items", positions), ("targets", batch.targets)):
-        if tensor.dtype != torch.float32:
-            raise PluginError(f"expected float32 {name}, found {described(tensor)}")
+    of_items = {f"items.{name}": value for name, value in vars(batch.items).items() if name != "camera_indices"}
+    background = {} if batch.background is None else {"background": batch.background}
+    for name, value in {**of_items, "targets": batch.targets, **background}.items():
+        if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != n or value.dtype != torch.float32:
+            raise PluginError(
+                f"expected {name} of {n} items to be float32 of shape ({n}, ...), found {described(value)}"
+            )
+        if name in of_items and value.shape[1] != domain.aabb.dim:
+            raise PluginError(
+                f"expected {name} of {domain.aabb.dim} dimensions, as the domain's box has, found {described(value)}"
+            )
+    numbers = {"indices": batch.indices, "items.camera_indices": getattr(batch.items, "camera_indices", None)}
+    for name, value in numbers.items():
+        if name == "items.camera_indices" and value is None:
+            continue
+        if not isinstance(value, Tensor) or value.shape != (n,) or value.dtype != torch.int64:
+            raise PluginError(f"expected {name} of {n} items to be int64 of shape ({n},), found {described(value)}")
+
+
+def check_views(views: Any, domain: Domain) -> None:
+    """Raise PluginError where the views of a split are none, or their targets do not fit their pixels."""
+    if not isinstance(views, Sequence):
+        raise PluginError(f"expected a sequence of views(split), found {described(views)}")
+    for view in views:
+        if not isinstance(view, View):
+            raise PluginError(f"expected each of views(split) to be a View, found {described(view)}")
+        n, background = math.prod(view.grid.shape), view.background
+        if not isinstance(view.target, Tensor) or view.target.shape != (n, domain.out_dim):
+            size = "x".join(map(str, view.grid.shape))
+            raise PluginError(
+                f'expected the target of view "{view.name}", {size} pixels, to have shape ({n}, {domain.out_dim}); '
+                f"found {described(view.target)}"
+            )
+        if background is not None and (not isinstance(background, Tensor) or background.shape != (domain.out_dim,)):
+            raise PluginError(
+                f'expected the background of view "{view.name}" to be None or of shape ({domain.out_dim},); '
+                f"found {described(background)}"
+            )
+        if view.hidden is not None and (view.hidden.shape != (n,) or view.hidden.dtype != torch.bool):
+            raise PluginError(
+                f'expected the hidden pixels of view "{view.name}" to be bool of shape ({n},); '
+                f"found {described(view.hidden)}"
+            )
 
 
 KIND = Kind(
@@ -136,4 +191,5 @@ KIND = Kind(
     options=DatasetOptions,
     verbs={"build": Verb(("context",), (), check_dataset)},
     constants={"default_field": str, "default_renderer": str},
+    check_class=check_options,
 )

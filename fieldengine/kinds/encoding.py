@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Module, Verb
-from fieldengine.kinds.probe import carries_gradient, described, is_module, on_trial
+from fieldengine.kinds.probe import carries_gradient, described, is_count, is_module, on_trial
 
 
 class EncodingOptions(Protocol):
@@ -35,17 +35,32 @@ def check_encoding(found: Any, known: Mapping[str, Any]) -> None:
     """Raise PluginError where an encoding that was built for `in_dim` is not one."""
     is_module(found, "build", "a module with out_dim")
     width = getattr(found, "out_dim", None)
-    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+    if not is_count(width):
         there = "has none" if width is None else f"has {width!r}"
         raise PluginError(f"expected {type(found).__name__}.out_dim, a whole number of columns; it {there}")
     in_dim = known["in_dim"]
-    y = on_trial(found, torch.linspace(-0.9, 0.9, 3 * in_dim).view(3, in_dim))
+    x = torch.linspace(-0.9, 0.9, 3 * in_dim).view(3, in_dim)
+    y = on_trial(found, lambda: found(x))
     if not isinstance(y, Tensor) or y.shape != (3, width) or y.dtype != torch.float32:
         raise PluginError(
             f"expected float32 of shape (3, {width}) for 3 positions, as out_dim says; {type(found).__name__} returned "
             f"{described(y)}"
         )
     carries_gradient(found, y)
+    check_frequencies(found, width)
+
+
+def check_frequencies(found: Any, width: int) -> None:
+    """Raise PluginError where what an encoding tells of its frequencies and levels cannot be used."""
+    highest = getattr(found, "highest_frequency", 0.0)
+    if not isinstance(highest, int | float):
+        raise PluginError(f"expected {type(found).__name__}.highest_frequency, a number; found {described(highest)}")
+    columns = getattr(found, "level_columns", ())
+    if not isinstance(columns, Sequence) or not all(map(is_count, columns)) or sum(columns) > width:
+        raise PluginError(
+            f"expected {type(found).__name__}.level_columns, whole numbers that add up to {width} at most; "
+            f"found {columns!r}"
+        )
 
 
 KIND = Kind(

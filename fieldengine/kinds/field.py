@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
-from fieldengine.kinds.probe import carries_gradient, described, is_module, on_trial
+from fieldengine.kinds.probe import carries_gradient, described, is_module, on_trial, takes
 from fieldengine.types import Aabb
 
 
@@ -114,30 +114,41 @@ def check_field(found: Any, known: Mapping[str, Any]) -> None:
     offers = [offer for offer in (SignalField, RadianceField, SurfaceField) if isinstance(found, offer)]
     if not offers:
         raise PluginError(f"{type(found).__name__} has none of values(x), density(x) with rgb(...), and sdf(x)")
+    field: Any = found
+    if not any(parameter.requires_grad for parameter in field.parameters()):
+        raise PluginError(f"{type(found).__name__} has no parameters, so that there is nothing to train")
     aabb, out_dim = known["aabb"], known["out_dim"]
     inside = torch.linspace(-0.9, 0.9, 3 * aabb.dim, device=aabb.lower.device).view(3, aabb.dim)
     x = aabb.from_unit(inside).cpu()
     answers = []
     if SignalField in offers:
-        answers.append(_expect("values", on_trial(found, x, "values"), (3, out_dim)))
+        answers.append(_expect("values(x)", on_trial(field, lambda: field.values(x)), (3, out_dim)))
     if SurfaceField in offers:
-        answers.append(_expect("sdf", _first_of_two("sdf", on_trial(found, x, "sdf")), (3,)))
+        distance, _ = _pair("sdf(x)", on_trial(field, lambda: field.sdf(x)))
+        answers.append(_expect("sdf(x)", distance, (3,)))
     if RadianceField in offers:
-        answers.append(_expect("density", _first_of_two("density", on_trial(found, x, "density")), (3,)))
-    if RadianceField not in offers:  # whose colours may be all that it learns
-        carries_gradient(found, *answers)
+        density, features = _pair("density(x)", on_trial(field, lambda: field.density(x)))
+        answers.append(_expect("density(x)", density, (3,)))
+        ahead = torch.nn.functional.normalize(torch.ones(3, 3), dim=-1)
+        takes(field.rgb, f"{type(field).__name__}.rgb", ("features", "viewdirs"))
+        answers.append(
+            _expect("rgb(features, viewdirs)", on_trial(field, lambda: colour(field, features, ahead)), (3, 3))
+        )
+    carries_gradient(found, *answers)
 
 
-def _first_of_two(name: str, found: Any) -> Any:
+def _pair(name: str, found: Any) -> tuple[Any, Tensor]:
+    """What a field answers, and the features that come with it."""
     if not isinstance(found, tuple) or len(found) != 2:
-        raise PluginError(f"expected a pair of {name}(x), the second of it features (3, f); found {described(found)}")
-    _expect(f"the features of {name}", found[1], (3, *found[1].shape[1:]) if isinstance(found[1], Tensor) else (3, 0))
-    return found[0]
+        raise PluginError(f"expected a pair of {name}, the second of it features (3, f); found {described(found)}")
+    answer, features = found
+    _expect(f"the features of {name}", features, (3, features.shape[-1] if isinstance(features, Tensor) else 0))
+    return answer, features
 
 
 def _expect(name: str, found: Any, shape: tuple[int, ...]) -> Tensor:
     if not isinstance(found, Tensor) or found.shape != shape or found.dtype != torch.float32:
-        raise PluginError(f"expected float32 of shape {shape} of {name}(x) for 3 places; found {described(found)}")
+        raise PluginError(f"expected float32 of shape {shape} of {name} for 3 places; found {described(found)}")
     return found
 
 

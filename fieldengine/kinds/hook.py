@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, runtime_checkable
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
+from fieldengine.kinds.probe import is_count, takes
 from fieldengine.types import Batch, Rendered
 
 Span = Literal["item", "tile", "batch"]
@@ -163,22 +163,24 @@ def check_hook(found: Any, known: Mapping[str, Any]) -> None:
         if missing:
             raise PluginError(f"{type(found).__name__} has no {' and no '.join(missing)}, which a {role.name} needs")
         for name, arguments in role.methods.items():
-            _check_call(getattr(found, name), f"{type(found).__name__}.{name}", arguments)
+            takes(getattr(found, name), f"{type(found).__name__}.{name}", arguments)
     if isinstance(found, GradientTransform) and found.span not in ("item", "tile", "batch"):
         raise PluginError(f'expected span to be "item", "tile" or "batch", found {found.span!r}')
-    if isinstance(found, Regularizer) and not isinstance(found.points, Lattice | NearSamples):
-        raise PluginError(f"expected points to be a Lattice or NearSamples, found {type(found.points).__name__}")
+    if isinstance(found, Regularizer):
+        _check_points(found.points)
+    kept = [name for name in ("state_dict", "load_state_dict") if callable(getattr(found, name, None))]
+    if len(kept) == 1:
+        raise PluginError(
+            f"{type(found).__name__} has {kept[0]} alone; a state is kept by state_dict and load_state_dict"
+        )
 
 
-def _check_call(method: Callable[..., Any], name: str, arguments: tuple[str, ...]) -> None:
-    try:
-        signature = inspect.signature(method)
-    except ValueError:  # some callables of other languages have none
+def _check_points(points: Any) -> None:
+    if isinstance(points, Lattice) and is_count(points.per_axis, least=2):
         return
-    try:
-        signature.bind(*arguments)
-    except TypeError as reason:
-        raise PluginError(f"expected {name}({', '.join(arguments)}), found {name}{signature}: {reason}") from reason
+    if isinstance(points, NearSamples) and is_count(points.n):
+        return
+    raise PluginError(f"expected points to be a Lattice of 2 or more per axis, or some NearSamples; found {points!r}")
 
 
 KIND = Kind(

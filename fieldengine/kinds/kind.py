@@ -15,6 +15,7 @@ import torch
 
 API_VERSIONS = (1,)  # a class may carry `api_version = 1`; an engine that does not know the number refuses it by name
 Check = Callable[[Any, Mapping[str, Any]], None]
+CheckClass = Callable[[type[Any]], None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Kind:
         verbs: what is called of a plugin.
         default: the plugin that such a key holds when it is not written; None makes the key required.
         constants: class variables that a plugin needs, and their types.
+        check_class: looks at a plugin's class, which has them and the verbs; raises PluginError.
     """
 
     group: str
@@ -52,6 +54,7 @@ class Kind:
     verbs: Mapping[str, Verb]
     default: str | None = None
     constants: Mapping[str, type[Any]] = field(default_factory=dict)
+    check_class: CheckClass = lambda cls: None
 
 
 @dataclass(frozen=True)

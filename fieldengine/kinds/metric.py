@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
@@ -41,8 +42,31 @@ class ImageMetric(Protocol):
     def score(self, values: Tensor, target: Tensor) -> float: ...
 
 
+OFFERED: dict[str, tuple[str, ...]] = {  # to `score`, by what a metric needs
+    "image": ("values", "target"),
+    "signal": ("values", "target"),
+    "surface": ("comparison",),
+}
+
+
+def check_class(cls: type[Any]) -> None:
+    """Raise PluginError where a metric has unknown needs, or its score asks for what they do not offer."""
+    if cls.needs not in OFFERED:
+        raise PluginError(f'expected needs to be "image", "signal" or "surface", found {cls.needs!r}')
+    offers = OFFERED[cls.needs]
+    wanted = [name for name in inspect.signature(cls.score).parameters if name in ("values", "target", "comparison")]
+    strange = [name for name in wanted if name not in offers]
+    if strange:
+        raise PluginError(
+            f"{cls.score.__qualname__} asks for {', '.join(strange)}; to a metric that needs a {cls.needs} the engine "
+            f"offers {', '.join(offers)}"
+        )
+
+
 def check_score(found: Any, known: Mapping[str, Any]) -> None:
-    if found is not None and not isinstance(found, int | float):
+    if found is None and "comparison" in known:  # a field may have no surface yet
+        return
+    if not isinstance(found, int | float) or isinstance(found, bool):
         raise PluginError(f"expected a number of score, found {described(found)}")
 
 
@@ -50,7 +74,8 @@ def check_metric(metric: Any) -> None:
     """Raise PluginError where a metric has unknown needs, or cannot tell an image from another as it says."""
     if metric.needs not in NEEDS:
         raise PluginError(f"expected needs to be one of {', '.join(NEEDS)}; found {metric.needs!r}")
-    if metric.needs == "surface":
+    obstacle = getattr(metric, "obstacle", None)
+    if metric.needs == "surface" or (obstacle and obstacle((192, 192), 3)):
         return
     random = torch.Generator().manual_seed(0)
     target = torch.rand(192, 192, 3, generator=random)
@@ -69,4 +94,5 @@ KIND = Kind(
     options=Metric,
     verbs={"score": Verb(("values", "target", "comparison"), (), check_score)},
     constants={"needs": str, "higher_is_better": bool},
+    check_class=check_class,
 )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Verb
-from fieldengine.kinds.probe import has_methods
-from fieldengine.types import Domain, Items
+from fieldengine.kinds.probe import described, has_methods, is_count
+from fieldengine.types import Domain, Items, Points, Rays
 
 
 class OperatorOptions(Protocol):
@@ -46,10 +46,24 @@ class Operator(Protocol):
 
 def check_operator(found: Any, known: Mapping[str, Any]) -> None:
     """Raise PluginError where what was built is no operator. What it measures is looked at once there are items."""
-    has_methods(found, "an operator", "places", "measure")
-    count = getattr(found, "n_places", 0)
-    if count is not None and (not isinstance(count, int) or count < 1):
+    has_methods(found, "an operator", places=("items",), measure=("values", "items"))
+    count = getattr(found, "n_places", "none")
+    if count is not None and not is_count(count):
         raise PluginError(f"expected {type(found).__name__}.n_places, at least 1 or None; found {count!r}")
+
+
+def check_places(places: Any, n: int, n_places: int | None) -> None:
+    """Raise PluginError where n measurements do not have as many places each as `n_places` says."""
+    if not isinstance(places, Points | Rays):
+        raise PluginError(f"expected Points or Rays of places(items), found {described(places)}")
+    if n_places is not None and len(places) != n * n_places:
+        raise PluginError(f"expected {n_places} places for each of {n} items, as n_places says; found {len(places)}")
+
+
+def check_measured(values: Any, n: int) -> None:
+    """Raise PluginError where n items do not have a measurement each."""
+    if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != n or not values.is_floating_point():
+        raise PluginError(f"expected measurements ({n}, c) of measure(values, items), found {described(values)}")
 
 
 KIND = Kind(

@@ -10,7 +10,8 @@ from torch import Generator, Tensor
 
 from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Module, Verb
-from fieldengine.kinds.probe import described, has_methods, is_module
+from fieldengine.kinds.probe import described, has_methods, is_module, on_trial
+from fieldengine.kinds.renderer import check_losses, check_max_batch
 from fieldengine.types import Aabb, Rays, Samples
 
 Density = Callable[[Tensor], Tensor]  # (m, 3) in own coordinates -> (m,) >= 0 per unit of length
@@ -55,17 +56,36 @@ class RaySampler(Module, Protocol):
 def check_ray_sampler(found: Any, known: Mapping[str, Any]) -> None:
     """Raise PluginError where what was built is no ray sampler, or its samples are not packed as `Samples` says."""
     is_module(found, "build", "a ray sampler")
-    has_methods(found, "a ray sampler", "sample", "losses", "max_batch", "update")
+    has_methods(
+        found,
+        "a ray sampler",
+        sample=("rays", "query", "generator"),
+        losses=("samples", "weights"),
+        max_batch=("wanted",),
+        update=("query", "step", "generator"),
+    )
+    check_max_batch(found.max_batch(8), 8)
     aabb: Aabb = known["aabb"]
     if aabb.dim != 3:
         return
+    rays, state = rays_through(aabb), {name: value.clone() for name, value in found.state_dict().items()}
+    for generator in (None, torch.Generator()):
+        samples = on_trial(found, lambda g=generator: found.sample(rays, _ones, g))
+        check_samples(samples, len(rays))
+        check_losses(on_trial(found, lambda s=samples: found.losses(s, torch.ones(len(s)))), len(rays))
+    found.load_state_dict(state)
+
+
+def _ones(x: Tensor) -> Tensor:
+    return torch.ones_like(x[:, 0])
+
+
+def rays_through(aabb: Aabb) -> Rays:
+    """Two rays through a box and one that misses it."""
     lower, size = aabb.lower.cpu(), aabb.size.cpu()
     eye = lower - size
     targets = lower + size * torch.tensor([[0.3, 0.4, 0.5], [0.6, 0.5, 0.4], [-9.0, 5.0, 5.0]])
-    rays = Rays(eye.expand(3, 3), torch.nn.functional.normalize(targets - eye, dim=-1))
-    with torch.no_grad():
-        samples = found.sample(rays, lambda x: torch.ones_like(x[:, 0]), None)
-    check_samples(samples, len(rays))
+    return Rays(eye.expand(3, 3), torch.nn.functional.normalize(targets - eye, dim=-1))
 
 
 def check_samples(samples: Any, n_rays: int) -> None:

@@ -7,9 +7,10 @@ from typing import Any, Protocol
 
 from torch import Generator, Tensor, nn
 
+from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Kind, Module, Verb
-from fieldengine.kinds.probe import has_methods, is_module
-from fieldengine.types import Aabb, Items, Rendered
+from fieldengine.kinds.probe import described, has_methods, is_count, is_module
+from fieldengine.types import Aabb, Items, Rendered, Samples
 
 
 class RendererOptions(Protocol):
@@ -45,7 +46,45 @@ class Renderer(Module, Protocol):
 def check_renderer(found: Any, known: Mapping[str, Any]) -> None:
     """Raise PluginError where what was built is no renderer. What it renders is looked at once there are items."""
     is_module(found, "build", "a renderer")
-    has_methods(found, "a renderer", "check", "render", "max_batch", "update")
+    has_methods(
+        found,
+        "a renderer",
+        check=("field", "items"),
+        render=("field", "items", "*", "background", "generator"),
+        max_batch=("wanted",),
+        update=("field", "step", "generator"),
+    )
+    check_max_batch(found.max_batch(8), 8)
+
+
+def check_max_batch(found: Any, wanted: int) -> None:
+    """Raise PluginError where a step would get no number of items, or more than it wants."""
+    if not is_count(found) or found > wanted:
+        raise PluginError(f"expected 1 to {wanted} of max_batch({wanted}), found {found!r}")
+
+
+def check_rendered(found: Any, n: int) -> None:
+    """Raise PluginError where n items were not rendered to a row each."""
+    if not isinstance(found, Rendered):
+        raise PluginError(f"expected Rendered of render(field, items, ...), found {described(found)}")
+    values = found.values
+    if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != n or not values.is_floating_point():
+        raise PluginError(f"expected values ({n}, c) of {n} items, found {described(values)}")
+    for name, part in (("opacity", found.opacity), ("depth", found.depth)):
+        if part is not None and (not isinstance(part, Tensor) or part.shape != (n,)):
+            raise PluginError(f"expected {name} ({n},) or None of {n} items, found {described(part)}")
+    if found.samples is not None and not isinstance(found.samples, Samples):
+        raise PluginError(f"expected Samples or None as samples, found {described(found.samples)}")
+    check_losses(found.losses, n)
+
+
+def check_losses(losses: Any, n: int) -> None:
+    """Raise PluginError for losses that are not by name, and a number per item."""
+    if not isinstance(losses, Mapping) or not all(isinstance(name, str) for name in losses):
+        raise PluginError(f"expected losses by name, found {described(losses)}")
+    for name, loss in losses.items():
+        if not isinstance(loss, Tensor) or loss.shape != (n,):
+            raise PluginError(f'expected the loss "{name}" to have shape ({n},), one per item; found {described(loss)}')
 
 
 KIND = Kind(

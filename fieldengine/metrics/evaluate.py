@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from fieldengine.errors import PluginError, did_you_mean
-from fieldengine.kinds.dataset import Dataset
+from fieldengine.kinds.dataset import Dataset, check_views
 from fieldengine.kinds.exporter import Trained
 from fieldengine.kinds.metric import NEEDS, Metric
 from fieldengine.metrics.surface import Comparison
 from fieldengine.plugins.guest import Guest
 from fieldengine.plugins.registry import Registry
 from fieldengine.renderers.image import render_image
-from fieldengine.types import View
+from fieldengine.types import Domain, View
 
 PARTS = ("hidden", "observed")
 SPLITS = ("train", "val", "test")
@@ -123,7 +123,7 @@ def evaluate(
     of_views = [one for one in metrics if one.metric.needs != "surface"]
     scores: dict[str, float] = {}
     for split in splits if of_views else ():
-        views = dataset.views(split)
+        views = views_of(dataset, split)
         if not views:
             continue
         if max_views is not None and len(views) > max_views:
@@ -140,35 +140,63 @@ def evaluate(
     return scores
 
 
+def views_of(dataset: Dataset, split: str) -> Sequence[View]:
+    """The views of a split. Raises PluginError where they are none."""
+    views = dataset.views(split)
+    check_views(views, dataset.domain)
+    return views
+
+
+def try_metrics(metrics: Sequence[NamedMetric], domain: Domain) -> None:
+    """Score made-up values, so that what is wrong with a metric is found before training. Raises PluginError."""
+    random = torch.Generator().manual_seed(0)
+    for one in metrics:
+        if one.metric.needs == "surface":
+            continue
+        shape = (192, 192) if one.metric.needs == "image" else (8,) * domain.aabb.dim
+        if not obstacle_of(one, shape, domain.out_dim):
+            values, target = torch.rand(2, *shape, domain.out_dim, generator=random)
+            one.metric.score(values, target)
+
+
 def why_not(metrics: Sequence[NamedMetric], dataset: Dataset, splits: Sequence[str], usual: Sequence[str]) -> str:
     """Why one of these metrics cannot be computed of a data set; empty where all can be.
 
     The `usual` ones of the data set always can: whoever names none gets those that his images are large enough for. A
-    run folder writes defaults out, so that they look as if they were named.
+    run folder writes defaults out, so that they look as if they were named. Raises PluginError for views that are none.
     """
+    sizes = views_by_size(dataset, splits) if any(one.metric.needs != "surface" for one in metrics) else []
     if [one.name for one in metrics] == list(usual):
         return ""
     for one in metrics:
         if one.metric.needs == "surface" and dataset.surface is None:
             return f"{one.name} needs a reference surface, which this data set does not have. Leave it out"
-        if one.metric.needs != "surface" and not any(dataset.views(split) for split in SPLITS):
+        if one.metric.needs != "surface" and not any(views_of(dataset, split) for split in SPLITS):
             return f"{one.name} needs images or signals, which this data set does not have. Leave it out"
-    for split in splits:
-        by_size = {(*view.grid.shape, view.target.shape[-1]): view for view in dataset.views(split)}
-        for view in by_size.values():
-            for one in metrics:
-                reason = obstacle(one, view)
-                if reason:
-                    return f"{one.name} {reason}"
+    for view in sizes:
+        for one in metrics:
+            reason = obstacle(one, view)
+            if reason:
+                return f"{one.name} {reason}"
     return ""
+
+
+def views_by_size(dataset: Dataset, splits: Sequence[str]) -> list[View]:
+    """Of all views in these splits one of each size."""
+    views = chain.from_iterable(views_of(dataset, split) for split in splits)
+    return list({(*view.grid.shape, view.target.shape[-1]): view for view in views}.values())
 
 
 def obstacle(one: NamedMetric, view: View) -> str:
     """Why a metric cannot be computed of a view, and what to do about it; empty where it can be."""
-    shape = view.grid.shape
+    return obstacle_of(one, view.grid.shape, view.target.shape[-1])
+
+
+def obstacle_of(one: NamedMetric, shape: tuple[int, ...], channels: int) -> str:
+    """The same of a view with so many pixels and channels."""
     if one.metric.needs == "image" and len(shape) != 2:
         return f"needs images, found a signal of {len(shape)} dimensions. Leave it out"
     if one.metric.needs == "surface":
         return ""
     ask = getattr(one.metric, "obstacle", None)
-    return ask(shape, view.target.shape[-1]) if ask else ""
+    return ask(shape, channels) if ask else ""

@@ -7,16 +7,15 @@ the plugin's, with its distribution, version, file and line.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-from fieldengine.errors import FieldEngineError, PluginError, is_out_of_memory
+from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Verb
+from fieldengine.plugins.blame import called
 from fieldengine.plugins.registry import Plugin
 
 
@@ -44,14 +43,15 @@ class Guest:
     def _call(self, name: str, method: Callable[..., Any], verb: Verb, *arguments: Any, **known: Any) -> Any:
         known = {**dict(zip(verb.offers, arguments, strict=False)), **known}
         try:
-            with called(self.plugin, name):
+            with called(name, plugins_of(self)):
                 found = offered(method, known)
                 verb.check(found, known)
                 return found
         except RefusalError:
             raise
         except ValueError as reason:
-            raise RefusalError(str(reason), f"{self.where} ({self.plugin.name})".strip()) from reason
+            owner = "" if self.plugin.is_own else f" of {self.plugin.distribution} {self.plugin.version}"
+            raise RefusalError(str(reason), f"{self.where} ({self.plugin.name}{owner})".strip()) from reason
 
     def __repr__(self) -> str:
         return repr(self.options)
@@ -69,28 +69,17 @@ def plugin_of(options: Any) -> Plugin:
     return options.plugin
 
 
-@contextmanager
-def called(plugin: Plugin, what: str) -> Iterator[None]:
-    """Inside the block a plugin does `what`. An exception of its own becomes a PluginError that says where it arose.
-
-    ValueError passes: by it a plugin refuses. So do our own errors, which gain the plugin's name where they have none.
-    """
-    try:
-        yield
-    except PluginError as reason:
-        raise (reason if reason.distribution else plugin.error(reason.reason)) from reason
-    except (FieldEngineError, ValueError):
-        raise
-    except Exception as reason:  # a stranger's code may raise anything
-        if is_out_of_memory(reason):
-            raise
-        raise plugin.error(failure(plugin, what, reason)) from reason
-
-
-def failure(plugin: Plugin, what: str, reason: BaseException) -> str:
-    """`failed in WHAT with TypeError: ... (file:line)`."""
-    place = place_of(plugin, reason.__traceback__)
-    return f"failed in {what} with {type(reason).__name__}: {reason}{f' ({place})' if place else ''}"
+def plugins_of(*options: Any) -> tuple[Plugin, ...]:
+    """The plugins that options are of, and those that their keys hold, outer ones first."""
+    found: list[Plugin] = []
+    for one in options:
+        if isinstance(one, Guest):
+            found += [one.plugin, *plugins_of(one.options)]
+        elif isinstance(one, tuple | list):
+            found += plugins_of(*one)
+        elif dataclasses.is_dataclass(one) and not isinstance(one, type):
+            found += plugins_of(*(getattr(one, key.name, None) for key in dataclasses.fields(one)))
+    return tuple(dict.fromkeys(found))
 
 
 def offered(method: Callable[..., Any], known: Mapping[str, Any]) -> Any:
@@ -103,25 +92,3 @@ def offered(method: Callable[..., Any], known: Mapping[str, Any]) -> Any:
         offers = ", ".join(known)
         raise PluginError(f"{method.__qualname__} asks for {', '.join(unknown)}; the engine offers {offers}")
     return method(**{name: known[name] for name in wanted if name in known})
-
-
-def place_of(plugin: Plugin, trace: TracebackType | None) -> str:
-    """`file:line` of the innermost call in the plugin's own code; empty where there is none."""
-    root, place = plugin.root, ""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if root is not None and Path(file).is_relative_to(root):
-            place = f"{file}:{trace.tb_lineno}"
-        trace = trace.tb_next
-    return place
-
-
-def blamed(plugins: Iterable[Plugin], reason: BaseException) -> Plugin | None:
-    """The plugin of another distribution in whose code an exception arose, the innermost one; None where in none."""
-    strangers = [plugin for plugin in plugins if not plugin.is_own and plugin.root is not None]
-    found, trace = None, reason.__traceback__
-    while trace is not None:
-        file = Path(trace.tb_frame.f_code.co_filename)
-        found = next((plugin for plugin in strangers if file.is_relative_to(plugin.root or "")), found)
-        trace = trace.tb_next
-    return found

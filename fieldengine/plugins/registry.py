@@ -63,6 +63,10 @@ class Plugin:
             found = self.entry_point.load()
         except (Exception, SystemExit) as reason:  # whatever a stranger's module does on import must not end the engine
             raise self.error(f"cannot be loaded: {type(reason).__name__}: {reason}") from reason
+        return self.checked(found)
+
+    def checked(self, found: Any) -> type[Any]:
+        """The class, once it is known to be what its kind asks for. Raises PluginError with the reason."""
         if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
             raise self.error(
                 f"{self.entry_point.value} is not a dataclass; a plugin is a frozen dataclass of its options"
@@ -73,7 +77,7 @@ class Plugin:
         if missing:
             raise self.error(f"{self.entry_point.value} has no {' and no '.join(missing)}(), which {self.kind} need")
         for name, verb in self.contract.verbs.items():
-            complaint = _complaint(getattr(found, name), verb)
+            complaint = _complaint(found, name, verb)
             if complaint:
                 raise self.error(f"{self.entry_point.value}: {complaint}")
         unnamed = [name for name, type_ in self.contract.constants.items() if not isinstance(_of(found, name), type_)]
@@ -83,6 +87,10 @@ class Plugin:
         if wanted not in API_VERSIONS:
             known = ", ".join(map(str, API_VERSIONS))
             raise self.error(f"asks for plugin API {wanted}; this fieldengine knows {known}. Install a matching pair")
+        try:
+            self.contract.check_class(found)
+        except PluginError as reason:
+            raise self.error(f"{self.entry_point.value}: {reason.reason}") from reason
         return found
 
     def error(self, reason: str) -> PluginError:
@@ -164,19 +172,28 @@ def _of(cls: type[Any], name: str) -> Any:
     return None if name in {field.name for field in dataclasses.fields(cls)} else getattr(cls, name, None)
 
 
-def _complaint(method: Any, verb: Verb) -> str:
-    """What is wrong with the parameters of a plugin's method, as its class has it; empty where nothing is."""
-    parameters = list(inspect.signature(method).parameters.values())[1:]
+def _complaint(cls: type[Any], name: str, verb: Verb) -> str:
+    """What is wrong with the parameters of a plugin's method; empty where nothing is."""
+    method = getattr(cls, name)
+    try:
+        parameters = list(inspect.signature(method).parameters.values())
+    except ValueError:  # some callables of other languages have none
+        return ""
+    if not isinstance(inspect.getattr_static(cls, name), staticmethod | classmethod):
+        parameters = parameters[1:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return ""
-    names = [parameter.name for parameter in parameters]
-    strange = [p.name for p in parameters if p.default is p.empty and p.name not in verb.offers]
+    by_place = [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_ONLY]
+    names = [parameter.name for parameter in parameters if parameter.name not in by_place]
+    strange = [p.name for p in parameters if p.default is p.empty and p.name in names and p.name not in verb.offers]
     missing = [name for name in verb.needs if name not in names]
-    if not strange and not missing:
-        return ""
     said = [
         f"asks for {', '.join(strange)}" if strange else "",
-        f"does not take {', '.join(missing)}" if missing else "",
+        f"takes {', '.join(by_place)} by position alone" if by_place else "",
+        f"does not take {', '.join(missing)}" if missing and not by_place else "",
     ]
+    if not any(said):
+        return ""
     offers = ", ".join(verb.offers)
-    return f"{method.__qualname__} {' and '.join(filter(None, said))}; the engine offers {offers}"
+    called = getattr(method, "__qualname__", name)
+    return f"{called} {' and '.join(filter(None, said))}; the engine offers {offers}"

@@ -68,7 +68,11 @@ def write_analysis(run: Path, out: Path, device: str = "auto") -> None:
         raise RunError(run, "is no run folder, and only that has the checkpoints of a training")
     steps = [0, *(step for step in RunFolder(run).steps() if step)]
     views = load(run, device).dataset().views("test")
-    found = [analysis(load(run, device, step), step, views[0] if views else None) for step in steps]
+    found = []
+    for step in steps:
+        opened = load(run, device, step)
+        with opened.at_work():
+            found.append(analysis(opened, step, views[0] if views else None))
     save_page(out, f"The tangent kernel of {run.name}", list(_page(found)))
 
 

@@ -108,7 +108,8 @@ def _seen(path: Path) -> Seen | None:
     if not views:
         return None
     view = views[0]
-    image = render_image(run.field, run.trained.renderer, run.domain, view.grid, background=view.background)
+    with run.at_work():
+        image = render_image(run.field, run.trained.renderer, run.domain, view.grid, background=view.background)
     return Seen(image.values, view.target.cpu().view(image.values.shape), view.name)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,19 @@ from torch import nn
 from fieldengine.config.document import Origin, from_python
 from fieldengine.config.parse import Reading, parse_plugin
 from fieldengine.config.scene import SceneConfig
+from fieldengine.domain import describe, restore
 from fieldengine.errors import FieldEngineError, SceneError, is_out_of_memory
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.kinds.hook import BatchSampler, GradientTransform, Regularizer
 from fieldengine.kinds.parameterization import MixesRows
 from fieldengine.kinds.renderer import Renderer
-from fieldengine.plugins.guest import RefusalError, called, plugin_of
-from fieldengine.plugins.registry import Registry
+from fieldengine.plugins.blame import blaming, called
+from fieldengine.plugins.guest import RefusalError, plugin_of, plugins_of
+from fieldengine.plugins.registry import Plugin, Registry
 from fieldengine.training.ema import Ema
 from fieldengine.training.fit import Fit
-from fieldengine.training.guards import checked_losses
 from fieldengine.training.loss import LOSSES
-from fieldengine.training.measure import measured
+from fieldengine.training.measure import fetched, measured
 from fieldengine.training.optimizer import adam
 from fieldengine.training.trial import USUAL, spread
 from fieldengine.training.uniform import UniformSampler
@@ -35,12 +37,18 @@ from fieldengine.types import Domain, RunContext
 
 @dataclass
 class TrainedField:
-    """A field and all that is needed to use it, without its data. `recipe` holds the plain options it is built from."""
+    """A field and all that is needed to use it, without its data.
+
+    Attributes:
+        recipe: the plain options it is built from.
+        plugins: those that they name.
+    """
 
     field: nn.Module
     renderer: Renderer
     domain: Domain
     recipe: dict[str, Any] = dataclasses.field(default_factory=dict)
+    plugins: tuple[Plugin, ...] = ()
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -56,7 +64,10 @@ def choose_device(wanted: str) -> torch.device:
 def build_dataset(scene: SceneConfig, context: RunContext) -> Dataset:
     """Read the scene's data."""
     with placed("dataset", scene.plain["dataset"]):
-        return scene.dataset.build(context=context)
+        dataset = scene.dataset.build(context=context)
+        with called("build", plugins_of(scene.dataset)):
+            restore(json.loads(json.dumps(describe(dataset.domain))), context.device, Registry())
+    return dataset
 
 
 def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tuple[Fit, TrainedField]:
@@ -81,11 +92,14 @@ def build_fit(scene: SceneConfig, dataset: Dataset, context: RunContext) -> tupl
         batch_size=min(batch_size, dataset.n_items),
         tile=USUAL[context.device.type] if training.tile == "auto" else training.tile,
         clip=training.clip,
+        plugins=scene.plugins,
     )
+    own = ((dataset, scene.dataset), (trained.renderer, scene.renderer), (operator, scene.operator))
+    fit.provenance = [(part, plugin_of(options)) for part, options in own]
     _try_once(scene, fit)
     hooks = [_build_hook(scene, i, fit) for i in range(len(training.hooks))]
-    _place(scene, hooks, fit)
-    fit.provenance = [(hook, plugin_of(options)) for hook, options in zip(hooks, training.hooks, strict=True)]
+    place(hooks, [plain["type"] for plain in scene.plain["training"]["hooks"]], fit)
+    fit.provenance += [(hook, plugin_of(options)) for hook, options in zip(hooks, training.hooks, strict=True)]
     fit.optimizer = adam([part for part in [*parts, *hooks] if isinstance(part, nn.Module)], training.lr)
     return fit, trained
 
@@ -109,7 +123,8 @@ def build_trained(
     recipe = {"field": plain["field"], "renderer": plain["renderer"]}
     if "dataset" in plain:
         recipe["dataset"] = plain["dataset"]["type"]
-    return TrainedField(module.to(context.device).eval(), renderer.to(context.device), domain, recipe)
+    plugins = plugins_of(field_options, renderer_options)
+    return TrainedField(module.to(context.device).eval(), renderer.to(context.device), domain, recipe, plugins)
 
 
 def rebuild(
@@ -140,9 +155,8 @@ def _build_hook(scene: SceneConfig, i: int, fit: Fit) -> Any:
         )
 
 
-def _place(scene: SceneConfig, hooks: list[Any], fit: Fit) -> None:
-    """Give each hook its places in the step."""
-    names = [plain["type"] for plain in scene.plain["training"]["hooks"]]
+def place(hooks: Sequence[Any], names: Sequence[str], fit: Fit) -> None:
+    """Give each hook its places in the step. Raises SceneError where two want the same one."""
     for kind, what in ((BatchSampler, "chooses batches"), (GradientTransform, "changes gradients")):
         fitting = [name for name, hook in zip(names, hooks, strict=True) if isinstance(hook, kind)]
         if len(fitting) > 1:
@@ -158,18 +172,19 @@ def _place(scene: SceneConfig, hooks: list[Any], fit: Fit) -> None:
 
 def _try_once(scene: SceneConfig, fit: Fit) -> None:
     """Render a few items, so that what does not fit is found before training and said in words."""
-    context, dataset = fit.context, fit.dataset
+    context, dataset, plain = fit.context, fit.dataset, scene.plain
     state = context.random_state()
     n = min(4, dataset.n_items)
-    batch = dataset.batch(spread(dataset.n_items, n, context.device), context.device_generator)
-    with placed("operator", scene.plain["operator"]), called(plugin_of(scene.operator), "places"):
+    with blaming(scene.plugins), called("batch", plugins_of(scene.dataset)):
+        batch = fetched(fit, spread(dataset.n_items, n, context.device), context.device_generator)
+    with placed("operator", plain["operator"]), called("places", plugins_of(scene.operator)):
         places = fit.operator.places(batch.items)
-    with placed("renderer", scene.plain["renderer"]), called(plugin_of(scene.renderer), "check"):
+    looking = plugins_of(scene.renderer, scene.field)
+    with placed("renderer", plain["renderer"]), called("check", looking):
         fit.renderer.check(fit.field, type(places))
-    with placed("renderer", scene.plain["renderer"]), called(plugin_of(scene.renderer), "render"), torch.no_grad():
-        rendered, _ = measured(fit, fit.field, batch, None)
-        checked_losses(rendered, n)
-    values = rendered.values
+    looking += plugins_of(scene.operator)
+    with placed("renderer", plain["renderer"]), blaming(scene.plugins), called("render", looking), torch.no_grad():
+        values = measured(fit, fit.field, batch, None)[0].values
     context.set_random_state(state)
     if values.shape != batch.targets.shape:
         raise SceneError(

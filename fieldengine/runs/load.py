@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from fieldengine.export.render import render_file
 from fieldengine.fields.collapse import collapse_like
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, why_not
-from fieldengine.plugins.registry import Registry
+from fieldengine.plugins.blame import blaming
+from fieldengine.plugins.guest import plugins_of
+from fieldengine.plugins.registry import Plugin, Registry
 from fieldengine.precision import matrix_products
 from fieldengine.runs.build import TrainedField, build_dataset, choose_device, rebuild
 from fieldengine.runs.folder import RunFolder
@@ -65,12 +67,12 @@ class Run:
     def render(self, out: str | Path | None = None, **options: Any) -> Path:
         """Write an image or a video and return its path; options as of `fieldengine.export.render.render_file`."""
         folder = self.folder / "images" if self.folder else Path()
-        with self._products():
+        with self.at_work():
             return render_file(self.trained, None if out is None else Path(out), folder=folder, **options)
 
     def export(self, kind: str, out: str | Path, **options: Any) -> str:
         """Write `mesh`, `points` or `field` to a file and return a sentence about it; options as of `plugins show`."""
-        with self._products():
+        with self.at_work():
             return export_file(self.trained, kind, Path(out), options)
 
     def evaluate(self, split: str = "test", metrics: Sequence[str] = ()) -> dict[str, float]:
@@ -86,10 +88,10 @@ class Run:
             chosen = find_metrics(metrics, Registry()) if metrics else named(config.evaluation.metrics)
         except PluginError as reason:
             raise RunError(folder, str(reason)) from reason
-        obstacle = why_not(chosen, dataset, [split], config.usual_metrics)
-        if obstacle:
-            raise RunError(folder, obstacle)
-        with self._products():
+        with self.at_work([*config.plugins, *plugins_of(*(one.metric for one in chosen))]):
+            obstacle = why_not(chosen, dataset, [split], config.usual_metrics)
+            if obstacle:
+                raise RunError(folder, obstacle)
             scores = evaluate(self.trained, dataset, [split], chosen)
         if chosen and not scores:
             raise RunError(folder, f'the data has no split "{split}"')
@@ -100,15 +102,27 @@ class Run:
         config = self._scene()
         device = self.domain.aabb.lower.device
         context = RunContext(device, torch.Generator().manual_seed(config.training.seed), config.training.seed)
-        return build_dataset(config, context)
+        with self.at_work(config.plugins):
+            return build_dataset(config, context)
 
     def _scene(self) -> SceneConfig:
         if self.folder is None:
             raise RunError(self.source or "a field file", "holds no data to score it on; evaluate its run folder")
         return RunFolder(self.folder).read_scene(Registry())
 
-    def _products(self) -> AbstractContextManager[None]:
-        return matrix_products("float32", self.domain.aabb.lower.device)
+    @contextmanager
+    def at_work(self, plugins: Sequence[Plugin] = ()) -> Iterator[None]:
+        """Ask the field inside the block: in float32, and what goes wrong in a stranger's plugin is a RunError.
+
+        Args:
+            plugins: those that are at work beside the field's and the renderer's.
+        """
+        place = self.folder or self.source or Path()
+        with (
+            blaming([*self.trained.plugins, *plugins], lambda said: RunError(place, said)),
+            matrix_products("float32", self.domain.aabb.lower.device),
+        ):
+            yield
 
 
 def load(path: str | Path, device: str = "auto", step: int | None = None) -> Run:

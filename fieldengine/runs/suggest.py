@@ -16,6 +16,7 @@ from torch import Tensor
 from fieldengine.config.scene import SceneConfig
 from fieldengine.errors import SceneError
 from fieldengine.kinds.dataset import Dataset
+from fieldengine.metrics.evaluate import views_of
 from fieldengine.renderers.image import render_image
 from fieldengine.runs.build import build_trained
 from fieldengine.spectrum import radial_spectrum, wasserstein
@@ -68,7 +69,7 @@ def suggest(config: SceneConfig, key: str, dataset: Dataset, context: RunContext
 
     Raises SceneError where the data are no image, or one without any detail.
     """
-    views: Sequence[View] = dataset.views("train") if dataset.domain.is_image else []
+    views: Sequence[View] = views_of(dataset, "train") if dataset.domain.is_image else []
     if not views:
         kind = config.plain["dataset"]["type"]
         raise SceneError(f"auto compares spectra of images; dataset {kind} is none. Write a number", key=key)

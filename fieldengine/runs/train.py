@@ -18,9 +18,12 @@ from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.domain import nyquist_limit
 from fieldengine.errors import SceneError, TrainingError, is_out_of_memory
 from fieldengine.export.render import show
+from fieldengine.kinds.dataset import Dataset
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
-from fieldengine.metrics.evaluate import evaluate, named, why_not
+from fieldengine.metrics.evaluate import evaluate, named, try_metrics, why_not
 from fieldengine.ops import backends
+from fieldengine.plugins.blame import blaming, called
+from fieldengine.plugins.guest import plugins_of
 from fieldengine.precision import matrix_products
 from fieldengine.progress import TrainingBar
 from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
@@ -75,14 +78,12 @@ def train(
         folder.refuse_changes(config)
         saved = folder.load_checkpoint()
     try:
-        with config.placed():
+        with config.placed(), blaming(config.plugins):
             dataset = build_dataset(config, context)
-            metrics = named(config.evaluation.metrics)
-            obstacle = why_not(metrics, dataset, config.evaluation.splits, config.usual_metrics)
-            if obstacle:
-                raise SceneError(obstacle, key="evaluation.metrics")
+            _refuse_what_cannot_be_scored(config, dataset)
             config, suggestions = choose_open_keys(config, dataset, context)
             fit, trained = build_fit(config, dataset, context)
+            notes = [*dataset.notes(), *beyond_the_data(trained)]
     except BaseException as reason:  # whatever it was, no empty run folder stays behind
         if not resume:
             _undo(folder)
@@ -97,13 +98,13 @@ def train(
     for suggestion in suggestions:
         best = suggestion.best
         record.tell(f"{suggestion.key}: {best.value:g}, whose spectrum lies {best.distance:.3g} cycles from the data's")
-    for note in [*dataset.notes(), *beyond_the_data(trained)]:
+    for note in notes:
         record.warn(note)
     record.tell(_headline(folder, trained, dataset.n_items, chosen, progress.step))
     summary = _story(config, trained, chosen)
     ran = backends.Record()
     try:
-        with ran, matrix_products(config.training.precision, chosen):
+        with ran, blaming(config.plugins, TrainingError), matrix_products(config.training.precision, chosen):
             if config.training.tile == "auto" and saved is None:
                 fit.tile = choose_tile(fit)
             note = choose_compiled(fit, config.training.compile, config.training.steps - progress.step)
@@ -153,8 +154,18 @@ def suggest(
     context = RunContext(
         choose_device(device), torch.Generator().manual_seed(config.training.seed), config.training.seed
     )
-    with config.placed(), matrix_products("float32", context.device):
+    with config.placed(), blaming(config.plugins), matrix_products("float32", context.device):
         return suggestions_for(config, build_dataset(config, context), context)
+
+
+def _refuse_what_cannot_be_scored(config: SceneConfig, dataset: Dataset) -> None:
+    """Raise SceneError for a metric that does not suit the data, PluginError for broken views or metrics."""
+    metrics = named(config.evaluation.metrics)
+    with called("views", plugins_of(config.dataset, config.evaluation.metrics)):
+        obstacle = why_not(metrics, dataset, config.evaluation.splits, config.usual_metrics)
+    if obstacle:
+        raise SceneError(obstacle, key="evaluation.metrics")
+    try_metrics(metrics, dataset.domain)
 
 
 def _run(

@@ -30,7 +30,8 @@ class Fit:
         joint: whether values depend on all items of a step together, so that it may not be cut.
         traced: what the renderer asks in a step: the field, or a compiled stand-in for it.
         span: that of the gradient transform, as it was before training.
-        provenance: the hooks, each with the plugin that it comes from.
+        provenance: data set, renderer, operator and hooks, each with the plugin that it comes from.
+        plugins: all that are at work.
     """
 
     dataset: Dataset
@@ -52,6 +53,7 @@ class Fit:
     traced: Any = None
     lattices: dict[int, Tensor] = dataclasses.field(default_factory=dict)
     provenance: Sequence[tuple[Any, Plugin]] = ()
+    plugins: Sequence[Plugin] = ()
 
     def __post_init__(self) -> None:
         self.traced = self.traced or self.field

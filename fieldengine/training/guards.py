@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,12 @@ from torch import Tensor
 from fieldengine.errors import FieldEngineError, PluginError, TrainingError, is_out_of_memory
 from fieldengine.kinds.hook import UNCHANGED, Order
 from fieldengine.kinds.probe import described
-from fieldengine.plugins.guest import failure
+from fieldengine.plugins.blame import blamed
+from fieldengine.plugins.registry import Plugin
 from fieldengine.training.fit import Fit
-from fieldengine.types import Batch, Rendered
+from fieldengine.types import Batch
 
+Found = TypeVar("Found")
 LOGGED = ("step", "seconds", "loss", "penalty", "psnr_batch", "lr", "items")  # names in metrics.jsonl that are taken
 
 
@@ -24,29 +26,64 @@ def hook_call(fit: Fit, hook: Any, what: str) -> Iterator[None]:
     """Inside the block a hook does `what`.
 
     Its tensors stay float32 where training takes bfloat16. An exception in it is reported under the hook's name, with
-    its file and line.
+    its file and line; one in a stranger's encoding, say, that the hook asked, under that one's.
     """
     try:
         with torch.autocast(fit.context.device.type, enabled=False):
             yield
     except PluginError as reason:
-        raise PluginError(reason.reason, plugin=hook_name(fit, hook)) from reason
+        if reason.distribution:
+            raise
+        raise part_error(fit, hook, reason.reason) from reason
     except FieldEngineError:
         raise
-    except Exception as reason:  # a stranger's code may raise anything
-        if is_out_of_memory(reason):
+    except (Exception, SystemExit) as reason:  # a stranger's code may raise anything
+        own, fault = plugin_of_part(fit, hook), blamed(fit.plugins, reason)
+        if is_out_of_memory(reason) or (own is not None and own.is_own and fault is None):
             raise
-        plugin = next((plugin for known, plugin in fit.provenance if known is hook), None)
-        said = f"failed in {what} with {type(reason).__name__}: {reason}"
-        raise TrainingError(f"{hook_name(fit, hook)}: {failure(plugin, what, reason) if plugin else said}") from reason
+        if fault is not None and own not in fault.plugins:
+            raise TrainingError(str(fault.error(reason))) from reason
+        said = f"failed in {what} with {type(reason).__name__}: {reason}{f' ({fault.place})' if fault else ''}"
+        raise TrainingError(str(part_error(fit, hook, said))) from reason
 
 
-def hook_name(fit: Fit, hook: Any) -> str:
-    """A hook as a message names it."""
-    plugin = next((plugin for known, plugin in fit.provenance if known is hook), None)
-    if plugin is None:
-        return type(hook).__name__
-    return f'hook "{plugin.name}" of {plugin.distribution} {plugin.version}'
+def checked_state(found: Any) -> Mapping[str, Any]:
+    """The state of a hook. Raises PluginError where a checkpoint cannot hold it."""
+    if not isinstance(found, Mapping):
+        raise PluginError(f"expected a mapping of state_dict(), found {described(found)}")
+    for name, value in leaves(found):
+        if not isinstance(value, Tensor | str | int | float | None):
+            raise PluginError(f"expected tensors, numbers and texts of state_dict(); {name} is {described(value)}")
+    return found
+
+
+def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What mappings and sequences hold, those inside of them opened."""
+    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else None
+    if pairs is None:
+        yield name, tree
+    else:
+        for key, value in pairs:
+            yield from leaves(value, f"{name}.{key}" if name else str(key))
+
+
+def checked(fit: Fit, part: Any, check: Callable[..., None], found: Found, *known: Any) -> Found:
+    """What a part of the fit returned, once a check has seen it. Raises PluginError in the part's name."""
+    try:
+        check(found, *known)
+    except PluginError as reason:
+        raise part_error(fit, part, reason.reason) from reason
+    return found
+
+
+def part_error(fit: Fit, part: Any, reason: str) -> PluginError:
+    """What is wrong with a part of the fit, in the name of the plugin that it comes from."""
+    plugin = plugin_of_part(fit, part)
+    return PluginError(reason, plugin=type(part).__name__) if plugin is None else plugin.error(reason)
+
+
+def plugin_of_part(fit: Fit, part: Any) -> Plugin | None:
+    return next((plugin for known, plugin in fit.provenance if known is part), None)
 
 
 def checked_indices(indices: Tensor, n_items: int) -> Tensor:
@@ -105,11 +142,8 @@ def checked_penalty(penalty: Any) -> Tensor:
     return penalty
 
 
-def checked_losses(rendered: Rendered, n: int) -> Mapping[str, Tensor]:
-    """The losses of a renderer. Raises PluginError for one that is no number per item, or whose name is taken."""
-    for name, loss in rendered.losses.items():
-        if not isinstance(loss, Tensor) or loss.shape != (n,):
-            raise PluginError(f'the loss "{name}" of the renderer is {described(loss)}; expected ({n},), one per item')
+def check_names(losses: Mapping[str, Tensor]) -> None:
+    """Raise PluginError for a loss of the renderer whose name is taken."""
+    for name in losses:
         if name in LOGGED:
             raise PluginError(f'a loss of the renderer is called "{name}", as something else in metrics.jsonl is')
-    return rendered.losses

@@ -6,7 +6,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -18,8 +18,10 @@ from fieldengine.config.scene import Evaluation, Training
 from fieldengine.errors import RunError, TrainingError
 from fieldengine.kinds.field import Advancing
 from fieldengine.metrics.psnr import decibels
+from fieldengine.plugins.blame import blaming
 from fieldengine.training import checkpoint
 from fieldengine.training.fit import Fit
+from fieldengine.training.guards import checked_state, hook_call
 from fieldengine.training.optimizer import set_lr
 from fieldengine.training.schedule import lr_factor
 from fieldengine.training.step import training_step
@@ -147,7 +149,7 @@ def _hooks(fit: Fit) -> list[Any]:
 
 def state_of(fit: Fit, progress: Progress) -> dict[str, Any]:
     """All that a training needs to go on to the same bits."""
-    hooks = {str(i): hook.state_dict() for i, hook in enumerate(_hooks(fit)) if hasattr(hook, "state_dict")}
+    hooks = {str(i): _state_of_hook(fit, hook) for i, hook in enumerate(_hooks(fit)) if hasattr(hook, "state_dict")}
     return {
         "step": progress.step,
         "seconds": progress.seconds,
@@ -160,6 +162,11 @@ def state_of(fit: Fit, progress: Progress) -> dict[str, Any]:
         "hooks": hooks,
         **fit.context.random_state(),
     }
+
+
+def _state_of_hook(fit: Fit, hook: Any) -> Mapping[str, Any]:
+    with hook_call(fit, hook, "state_dict"):
+        return checked_state(hook.state_dict())
 
 
 def _state_of(dataset: Any) -> dict[str, Any]:
@@ -186,7 +193,8 @@ def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
     fit.ema.load_state_dict(state["ema"])
     for i, hook in enumerate(_hooks(fit)):
         if hasattr(hook, "state_dict"):
-            hook.load_state_dict(state["hooks"][str(i)])
+            with blaming(fit.plugins):
+                hook.load_state_dict(state["hooks"][str(i)])
     fit.context.set_random_state(state)
     fit.tile = max(1, int(state["tile"]))
     return Progress(int(state["step"]), float(state["seconds"]))

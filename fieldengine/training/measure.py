@@ -1,13 +1,28 @@
-"""From items to measurements: what a field shows of them, as the operator measures it."""
+"""From item numbers to measurements: what the data set gives, what a field shows of it, as the operator measures it.
+
+What the parts return is looked at on the way, so that what is wrong with a plugin is said in its name.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
+from fieldengine.kinds.dataset import check_batch
+from fieldengine.kinds.operator import check_measured, check_places
+from fieldengine.kinds.renderer import check_rendered
 from fieldengine.training.fit import Fit
+from fieldengine.training.guards import check_names, checked
 from fieldengine.types import Batch, Items, Points, Rays, Rendered
+
+
+def fetched(fit: Fit, indices: Tensor, generator: Generator) -> Batch:
+    """The items of these numbers (n,), in float32 where training takes bfloat16."""
+    with torch.autocast(fit.context.device.type, enabled=False):
+        batch = fit.dataset.batch(indices, generator)
+    return checked(fit, fit.dataset, check_batch, batch, len(indices), fit.dataset.domain)
 
 
 def measured(fit: Fit, field: Any, batch: Batch, generator: Generator | None) -> tuple[Rendered, Tensor]:
@@ -15,13 +30,16 @@ def measured(fit: Fit, field: Any, batch: Batch, generator: Generator | None) ->
 
     Samples and weights along rays are those of the items, and so known only where the operator is the identity.
     """
-    places = fit.operator.places(batch.items)
+    operator, renderer = fit.operator, fit.renderer
+    places = checked(fit, operator, check_places, operator.places(batch.items), len(batch), operator.n_places)
     background = batch.background
     if background is not None and len(places) != len(batch):
         background = background.repeat_interleave(len(places) // len(batch), dim=0)
-    rendered = fit.renderer.render(field, places, background=background, generator=generator)
+    rendered = renderer.render(field, places, background=background, generator=generator)
+    checked(fit, renderer, check_rendered, rendered, len(places))
+    checked(fit, renderer, check_names, rendered.losses)
     visited = visited_by(rendered, places)
-    values = fit.operator.measure(rendered.values, batch.items)
+    values = checked(fit, operator, check_measured, operator.measure(rendered.values, batch.items), len(batch))
     if values is rendered.values:
         return rendered, visited
     losses = {name: _per_item(loss, len(batch)) for name, loss in rendered.losses.items()}

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fieldengine.ntk import jvp, vjp
 from fieldengine.training.fit import Fit
-from fieldengine.training.measure import measured
+from fieldengine.training.measure import fetched, measured
 from fieldengine.training.tiles import tiles
 from fieldengine.types import Batch
 
@@ -50,7 +50,7 @@ class Residuals:
             copy = torch.Generator().set_state(self._fit.context.generator.get_state())
             self._seed = int(torch.randint(2**62, (), generator=copy))
         items = indices.to(self._fit.context.device)
-        return self._fit.dataset.batch(items, torch.Generator(items.device).manual_seed(self._seed))
+        return fetched(self._fit, items, torch.Generator(items.device).manual_seed(self._seed))
 
     def _values(self, part: Batch) -> Tensor:
         return measured(self._fit, self._fit.field, part, None)[0].values

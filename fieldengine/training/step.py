@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from fieldengine.kinds.hook import UNCHANGED
+from fieldengine.kinds.renderer import check_max_batch
 from fieldengine.training.fit import Fit, StepReport
-from fieldengine.training.guards import checked_cotangent, checked_indices, checked_losses, hook_call, ordered
+from fieldengine.training.guards import checked, checked_cotangent, checked_indices, hook_call, ordered
 from fieldengine.training.loss import cotangent
-from fieldengine.training.measure import measured
+from fieldengine.training.measure import fetched, measured
 from fieldengine.training.optimizer import clip
 from fieldengine.training.oracle import Residuals
 from fieldengine.training.penalties import VisitedPlaces, penalize
@@ -32,13 +33,14 @@ def training_step(fit: Fit, step: int) -> StepReport:
     """Do step number `step` (from 0)."""
     generator = fit.context.device_generator
     fit.renderer.update(fit.field, step, generator)
-    indices = select(fit, step, fit.renderer.max_batch(fit.batch_size))
+    most = checked(fit, fit.renderer, check_max_batch, fit.renderer.max_batch(fit.batch_size), fit.batch_size)
+    indices = select(fit, step, most)
     fit.optimizer.zero_grad(set_to_none=True)
     report, visited = StepReport.none(indices.device), VisitedPlaces(fit)
     # what may be mixed comes at once; else a batch of millions is fetched piece by piece
     for part in [indices] if fit.transform or fit.tile_of_items is None else indices.split(FETCH):
         # no name for it here: it is put in another order where a transform asks for one, and then not needed twice
-        report += backpropagate(fit, fit.dataset.batch(part, generator), step, len(indices), visited)
+        report += backpropagate(fit, fetched(fit, part, generator), step, len(indices), visited)
     if fit.regularizers:
         report = dataclasses.replace(report, penalty=penalize(fit, step, visited))
     if fit.clip is not None:
@@ -78,11 +80,10 @@ def backpropagate(fit: Fit, batch: Batch, step: int, n_items: int, visited: Visi
             g = whole[rows]
         elif changes:
             g = _adjusted(fit, g, tile, rendered, rows)
-        further = checked_losses(rendered, len(tile))
-        _backward(rendered.values, g, further, n_items)
+        _backward(rendered.values, g, rendered.losses, n_items)
         visited.add(places, len(tile) / n_items)
         squared = (rendered.values.detach() - tile.targets).square().mean(dim=-1).sum()
-        sums = {name: loss.detach().sum() for name, loss in further.items()}
+        sums = {name: loss.detach().sum() for name, loss in rendered.losses.items()}
         report += StepReport(losses.sum(), squared, zero, len(tile), sums)
     fit.field.eval()
     upstream.backward()

@@ -11,7 +11,7 @@ import torch
 
 from fieldengine.training.fit import Fit
 from fieldengine.training.loss import cotangent
-from fieldengine.training.measure import measured
+from fieldengine.training.measure import fetched, measured
 
 USUAL = {"cpu": 4096, "cuda": 1 << 18}
 SIZES = (1024, 2048, 4096, 8192, 16384, 32768)
@@ -65,7 +65,7 @@ def spread(n_items: int, n: int, device: torch.device) -> torch.Tensor:
 
 
 def _seconds(fit: Fit, n: int) -> float:
-    batch = fit.dataset.batch(spread(fit.dataset.n_items, n, fit.context.device), fit.context.device_generator)
+    batch = fetched(fit, spread(fit.dataset.n_items, n, fit.context.device), fit.context.device_generator)
     started = time.perf_counter()
     rendered, _ = measured(fit, fit.traced, batch, fit.context.device_generator)
     _, gradient = cotangent(fit.loss, rendered.values, batch.targets, n)

@@ -89,7 +89,8 @@ def made(folder: Path, hook: dict[str, Any], data: str, field: dict[str, Any]) -
     (folder / "scene.yaml").write_text(json.dumps(plain))
     scene = read_scene(folder / "scene.yaml")
     context = RunContext(torch.device("cpu"), torch.Generator().manual_seed(0), 0)
-    return build_fit(scene, build_dataset(scene, context), context)[0]
+    with torch.autocast("cpu", enabled=False):  # which only training asks for
+        return build_fit(scene, build_dataset(scene, context), context)[0]
 
 
 def weights(fit: Fit) -> Tensor:

@@ -259,7 +259,7 @@ def test_a_step_learns_from_the_items_the_sampler_chose_by_their_residuals(make:
     dataset, seen = fit.dataset, []
 
     class Spy:
-        n_items = dataset.n_items
+        n_items, domain = dataset.n_items, dataset.domain
 
         def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
             seen.append(indices)

@@ -168,10 +168,10 @@ def test_a_stranger_s_metric_is_computed_named_and_has_keys(
     ("cls", "said"),
     [
         ("Words", "expected a number of score, found str"),
-        ("Fails", r"failed in score with AttributeError: .*stranger_of_a_seam\.py:\d+"),
+        ("Fails", r"failed in Fails.score with AttributeError: .*stranger_of_a_seam\.py:\d+"),
         ("Asks", "Asks.score asks for truth; the engine offers values, target, comparison"),
         ("Undecided", "has no higher_is_better, which metrics need"),
-        ("Dreams", "expected needs to be image, signal or surface, found 'dreams'"),
+        ("Dreams", 'expected needs to be "image", "signal" or "surface", found \'dreams\''),
     ],
 )
 def test_a_broken_metric_is_named_with_what_was_expected(

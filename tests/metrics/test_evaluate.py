@@ -111,6 +111,8 @@ class Shelf:
     def __init__(self, *, held_out: bool = True, **views: list[View]):
         self._views = views
         self.splits = tuple(views) if held_out else ()
+        channels = next((view.target.shape[-1] for some in views.values() for view in some), 3)
+        self.domain = Domain(task="image", aabb=Aabb.of([-1, -1], [1, 1]), out_dim=channels)
 
     def views(self, split: str) -> list[View]:
         return self._views.get(split, [])
@@ -258,8 +260,9 @@ def test_scores_of_a_solid_come_out_the_same_twice():
 
 @pytest.mark.usefixtures("coarse")
 def test_a_data_set_with_a_solid_is_scored_by_it():
-    dataset: Any = SimpleNamespace(views=lambda split: [], splits=(), surface=ball_mesh(1.0))
-    found = evaluate(trained(ball(1.0)), dataset, ["test"], of("psnr", *OF_SURFACES))
+    field = trained(ball(1.0))
+    dataset: Any = SimpleNamespace(views=lambda split: [], splits=(), surface=ball_mesh(1.0), domain=field.domain)
+    found = evaluate(field, dataset, ["test"], of("psnr", *OF_SURFACES))
     assert set(found) == {"iou", "chamfer", "normal_consistency"}
 
 
@@ -270,6 +273,7 @@ def test_a_metric_of_surfaces_of_data_without_one_is_explained():
 
 
 def test_a_metric_of_images_of_data_without_them_is_explained():
-    dataset: Any = SimpleNamespace(views=lambda split: [], splits=(), surface=ball_mesh(1.0))
+    domain = trained(ball(1.0)).domain
+    dataset: Any = SimpleNamespace(views=lambda split: [], splits=(), surface=ball_mesh(1.0), domain=domain)
     reason = "psnr needs images or signals, which this data set does not have. Leave it out"
     assert why_not(of("iou", "psnr"), dataset, ["test"], OF_SURFACES) == reason

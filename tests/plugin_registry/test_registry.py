@@ -321,7 +321,7 @@ def test_a_hook_that_fails_in_training_is_named_and_what_it_did(install: Install
     with pytest.raises(TrainingError) as caught:
         fieldengine.train(tiny, ["training.hooks=[odd]"], out=tmp_path / "run")
     said = str(caught.value)
-    assert said.startswith("hook \"odd\" of bad 1.0: failed in select with KeyError: 'key' (")
+    assert said.startswith("hooks plugin \"odd\" of bad 1.0: failed in select with KeyError: 'key' (")
     assert re.search(r"bad_module\.py:\d+\)$", said), "where"
 
 

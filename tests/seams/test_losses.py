@@ -313,6 +313,6 @@ def test_a_loss_that_is_not_one_number_per_item_is_refused_before_training(make:
 
     fit.renderer.render = odd  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(
-        PluginError, match=r'the loss "eikonal" of the renderer is float32 of shape \(\); expected \(90,\)'
+        PluginError, match=r'expected the loss "eikonal" to have shape \(90,\), one per item; found float32'
     ):
         training_step(fit, 0)

@@ -31,7 +31,8 @@ def make(request: pytest.FixtureRequest, scene: Callable[[str], Path]) -> Callab
         config = read_scene(scene(SCENE.replace("SAMPLER", request.param).replace("HOOKS", hooks)))
         # two generators on a CPU stand for that of the CPU and that of a GPU
         one, other = (torch.Generator().manual_seed(seed) for seed in (1, 2))
-        context = RunContext(torch.device("cpu"), one, 1, device_generator=other)
+        context = RunContext(torch.device("cpu"), one, 1)
+        vars(context)["device_generator"] = other
         return build_fit(config, build_dataset(config, context), context)[0]
 
     return build

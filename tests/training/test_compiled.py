@@ -40,7 +40,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
 
 
 def on_a_gpu(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "context", RunContext(torch.device("cuda"), fit.context.generator, 1))
+    context = RunContext(torch.device("cuda"), fit.context.generator, 1)
+    vars(context)["device_generator"] = context.generator
+    monkeypatch.setattr(fit, "context", context)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # as torch traces a function

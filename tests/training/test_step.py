@@ -402,7 +402,7 @@ def spied_indices(fit: Fit, steps: int) -> list[Tensor]:
     dataset = fit.dataset
 
     class Spy:
-        n_items = dataset.n_items
+        n_items, domain = dataset.n_items, dataset.domain
 
         def batch(self, indices: Tensor, generator: torch.Generator) -> Batch:
             seen.append(indices)
