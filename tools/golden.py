@@ -85,9 +85,9 @@ def digest(scene: str, changes: dict[str, Any], out: Path) -> str:
     return found.hexdigest()[:16]
 
 
-def made(folder: Path) -> None:
-    """Small files to fit."""
-    y, x = np.mgrid[0:32, 0:48]
+def made(folder: Path, height: int = 32) -> None:
+    """Small files to fit; the image is half as wide again as it is high."""
+    y, x = np.mgrid[0:height, 0 : height * 3 // 2]
     image = np.stack([5 * x, 7 * y, (11 * x * y) % 256], axis=-1).astype(np.uint8)
     iio.imwrite(folder / "photo.png", image)
     trimesh.creation.icosphere(subdivisions=3, radius=2.0).export(folder / "ball.ply")
