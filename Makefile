@@ -5,7 +5,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-all bench docs clean
+.PHONY: help setup demo test check check-all bench gpu-check docs clean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -36,6 +36,9 @@ check-all: $(READY)  ## check, and the slow proofs on real data
 
 bench: $(READY)  ## run the benchmarks and fill docs/benchmarks.md
 	$(BIN)/python tools/bench/run.py
+
+gpu-check:  ## on a CUDA machine: check operations and scenes against the CPU, measure speed (8 minutes)
+	$(if $(wildcard $(READY)),$(BIN)/python,$(PYTHON)) tools/gpu_check.py $(ARGS)
 
 docs: $(READY)  ## write docs/reference.md from the plugins' docstrings
 	$(BIN)/python tools/reference.py
