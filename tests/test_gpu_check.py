@@ -183,6 +183,15 @@ def test_the_profiler_sees_operators_and_those_that_ask_for_an_answer(module: Ca
     assert counts.operators >= 4
 
 
+def test_whether_a_twin_ran_is_told_from_the_operators_it_called(module: Callable[[str], Any], tmp_path: Path):
+    operations, plan = module("gpu.operations"), module("gpu.rows").Plan("cpu", False, tmp_path)
+    given = (torch.arange(3.0), torch.tensor([0, 0, 1]), 2), {}
+    kinds = (ops.sum_by_ray, ops.sum_by_ray.reference)
+    twin, plain = (operations.Call.of(f, given, "cpu", torch.float32, in_place=False) for f in kinds)
+    assert operations.ran(plan, plain, plain) == "plain torch"
+    assert operations.ran(plan, twin, plain) == "a twin"
+
+
 def test_a_step_is_measured(module: Callable[[str], Any], tmp_path: Path):
     plan = module("gpu.rows").Plan("cpu", True, tmp_path)
     (row,) = module("gpu.steps").a_step(plan, "image", "off", 60.0)

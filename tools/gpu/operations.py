@@ -157,21 +157,30 @@ def moved(x: Any, device: str, dtype: torch.dtype) -> Any:
 
 
 def measured(plan: Plan, ours: Call, plain: Call) -> dict[str, Any]:
-    """Milliseconds of a call, with and without gradients, and its launches; for ours and for plain torch."""
-    figures: dict[str, Any] = {}
-    names = []
+    """How long our call and plain torch's take, and which of the two ran."""
+    figures = {"ran": backend(ours.function, plan.device) or ran(plan, ours, plain)}
     for who, call in (("", ours), ("plain ", plain)):
-        repeats = 2 if plan.quick else 20
-        without = torch.no_grad()(call.__call__)
-        figures[f"{who}ms"] = milliseconds(without, plan.device, repeats)
-        with_gradient = call.with_gradient()
-        if with_gradient:
-            figures[f"{who}ms with gradient"] = milliseconds(with_gradient, plan.device, repeats)
-        counts = counted(without, plan.device)
-        figures[f"{who}launches"] = counts.launches if plan.device == "cuda" else None
-        names.append(counts.names)
-    seen = "plain torch" if names[0] == names[1] else "a twin"
-    return {**figures, "ran": backend(ours.function, plan.device) or seen}
+        figures |= {f"{who}{name}": figure for name, figure in times(plan, call).items()}
+    return figures
+
+
+def times(plan: Plan, call: Call) -> dict[str, float]:
+    """Milliseconds with and without back-propagation, if there is one, and on CUDA the launches without."""
+    without, with_gradient, repeats = torch.no_grad()(call.__call__), call.with_gradient(), 2 if plan.quick else 20
+    found = {"ms": milliseconds(without, plan.device, repeats)}
+    if with_gradient:
+        found["ms with gradient"] = milliseconds(with_gradient, plan.device, repeats)
+    if plan.device == "cuda":
+        found["launches"] = counted(without, plan.device).launches
+    return found
+
+
+def ran(plan: Plan, ours: Call, plain: Call) -> str:
+    """Whether the dispatch chose another kernel than plain torch, by the names that the profiler sees."""
+    if plan.quick:
+        return ""
+    seen = [counted(torch.no_grad()(call.__call__), plan.device).names for call in (ours, plain)]
+    return "plain torch" if seen[0] == seen[1] else "a twin"
 
 
 def backend(function: Any, device: str) -> str:
