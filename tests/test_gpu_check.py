@@ -139,7 +139,7 @@ bad = [Row("bad", "failed")]
 fine = [Row("fine", "equal")]
 checks = [Check("good", lambda _: fine), Check("crash", lambda _: os.abort()), Check("lost", lambda _: bad),
           Check("again", lambda _: fine), Check("hang", lambda _: time.sleep(60)), Check("never", lambda _: fine)]
-sys.exit(children.child("part", checks, float(given["--seconds"]), int(given["--first"]), Path(given["--child"]),
+sys.exit(children.child("part", checks, float(given["--end"]), int(given["--first"]), Path(given["--child"]),
                         lambda: True))
 """
 

@@ -25,7 +25,7 @@ from gpu import ROOT, children, page
 from gpu.machine import complaint
 from gpu.rows import BAD, Check, Plan, Row, first_line, performed, tell
 
-SECONDS = {"machine": 20, "operations": 150, "scenes": 180, "steps": 120}  # per part; 8 minutes are 480
+SECONDS = {"machine": 20, "operations": 140, "scenes": 180, "steps": 120}  # per part; 8 minutes are 480
 UNHURRIED = 3600  # seconds per part on a CPU, where the 8 minutes do not count
 DATA = Path(os.environ.get("FIELDENGINE_DATA", ROOT.parent / "shared" / "data"))
 NO_GPU = 3
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = Plan(options.device, options.quick, DATA)
     if options.child:
         (part,) = options.parts
-        return children.child(part, checks_of(part, plan), options.seconds, options.first, options.child, lost)
+        return children.child(part, checks_of(part, plan), options.end, options.first, options.child, lost)
     if complaint():
         print(complaint(), file=sys.stderr)
     with threads(1 if plan.quick else torch.get_num_threads()):
@@ -60,7 +60,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("gpu_check.json"), metavar="FILE", help="where the JSON goes")
     parser.add_argument("--docs", action="store_true", help="fill docs/benchmarks.md")
     parser.add_argument("--parts", nargs="+", choices=tuple(SECONDS), metavar="PART", help=", ".join(SECONDS))
-    for name, kind in (("--child", Path), ("--first", int), ("--seconds", float)):  # of a part's own process
+    for name, kind in (("--child", Path), ("--first", int), ("--end", float)):  # of a part's own process
         parser.add_argument(name, type=kind, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     # the time of a step on a CPU says nothing about a GPU

@@ -25,13 +25,12 @@ GRACE = 5.0  # seconds that a child gets to stop by itself
 
 def parent(part: str, command: Sequence[str], seconds: float) -> Iterator[Row]:
     """The rows of `command`, restarted as often as needed. A check that kills its process becomes a failed row."""
-    end, first = time.monotonic() + seconds, 0
+    end, first = time.time() + seconds, 0  # the clock that a child shares
     while first is not None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "rows.jsonl"
-            left = max(end - time.monotonic(), 0.0)
-            given = ["--child", str(file), "--parts", part, "--first", str(first), "--seconds", f"{left:.1f}"]
-            code = _run([*command, *given], left + GRACE)
+            given = ["--child", str(file), "--parts", part, "--first", str(first), "--end", str(end)]
+            code = _run([*command, *given], end + GRACE - time.time())
             lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
         yield from (Row(**line["row"]) for line in lines if "row" in line)
         begun = next((line for line in reversed(lines) if "begun" in line), None)
@@ -44,8 +43,8 @@ def parent(part: str, command: Sequence[str], seconds: float) -> Iterator[Row]:
         first = begun["begun"] + 1 if begun and code else None
 
 
-def child(part: str, checks: Sequence[Check], seconds: float, first: int, file: Path, lost: Callable[[], bool]) -> int:
-    """Perform checks and write what happens to `file`. Stops if a check breaks CUDA for this process."""
+def child(part: str, checks: Sequence[Check], end: float, first: int, file: Path, lost: Callable[[], bool]) -> int:
+    """Perform checks until `end` and write what happens to `file`. Stops if a check breaks CUDA for this process."""
     with file.open("w") as out:
 
         def write(**line: Any) -> None:
@@ -55,7 +54,7 @@ def child(part: str, checks: Sequence[Check], seconds: float, first: int, file: 
         def begun(i: int) -> None:
             write(begun=i, what=checks[i].what, after=[check.what for check in checks[i + 1 :]])
 
-        for row in performed(part, checks, seconds, first, begun):
+        for row in performed(part, checks, end - time.time(), first, begun):
             tell(row)
             write(row=dataclasses.asdict(row))
             if row.state == "failed" and lost():
