@@ -1,4 +1,4 @@
-"""A stranger's distribution, put beside the installed ones for one test: the fixture `install`."""
+"""A stranger's distribution, put beside the installed ones: fixtures for one test, and for all of a file."""
 
 from __future__ import annotations
 
@@ -10,28 +10,47 @@ from pathlib import Path
 
 import pytest
 
-Install = Callable[[str, Mapping[str, str]], None]
+Install = Callable[..., None]
 MODULE = "stranger_of_a_seam"
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+def install(tmp_path: Path) -> Iterator[Install]:
     """Install the text of a module with entry points `kind/name` -> class."""
-    site = tmp_path / "site"
+    yield from _installing(tmp_path / "site")
 
-    def put(text: str, plugins: Mapping[str, str]) -> None:
-        info = site / "stranger-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-        groups: dict[str, list[str]] = {}
-        for place, cls in plugins.items():
-            kind, name = place.split("/")
-            groups.setdefault(kind, []).append(f"{name} = {MODULE}:{cls}")
-        lines = [f"[fieldengine.{kind}]\n" + "\n".join(entries) for kind, entries in groups.items()]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        (site / f"{MODULE}.py").write_text(textwrap.dedent(text))
-        monkeypatch.syspath_prepend(site)
-        importlib.invalidate_caches()
 
-    yield put
-    sys.modules.pop(MODULE, None)
+@pytest.fixture(scope="module")
+def install_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
+    """The same for all tests of a file."""
+    yield from _installing(tmp_path_factory.mktemp("installed") / "site")
+
+
+def _installing(site: Path) -> Iterator[Install]:
+    with pytest.MonkeyPatch.context() as patch:
+
+        def put(
+            text: str,
+            plugins: Mapping[str, str],
+            *,
+            name: str = "stranger",
+            version: str = "1.0",
+            module: str = MODULE,
+        ) -> None:
+            info = site / f"{name}-{version}.dist-info"
+            info.mkdir(parents=True)
+            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            groups: dict[str, list[str]] = {}
+            for place, cls in plugins.items():
+                kind, plugin = place.split("/")
+                groups.setdefault(kind, []).append(f"{plugin} = {module}:{cls}")
+            lines = [f"[fieldengine.{kind}]\n" + "\n".join(entries) for kind, entries in groups.items()]
+            (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+            (site / f"{module}.py").write_text(textwrap.dedent(text))
+            patch.syspath_prepend(site)
+            importlib.invalidate_caches()
+            patch.delitem(sys.modules, module, raising=False)
+
+        yield put
+        for path in site.glob("*.py"):
+            sys.modules.pop(path.stem, None)

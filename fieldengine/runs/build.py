@@ -18,6 +18,7 @@ from fieldengine.config.parse import Reading, parse_plugin
 from fieldengine.config.scene import SceneConfig
 from fieldengine.domain import describe, restore
 from fieldengine.errors import FieldEngineError, SceneError, is_out_of_memory
+from fieldengine.kinds import KINDS
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.kinds.hook import BatchSampler, GradientTransform, Regularizer
 from fieldengine.kinds.parameterization import MixesRows
@@ -187,10 +188,12 @@ def _try_once(scene: SceneConfig, fit: Fit) -> None:
         values = measured(fit, fit.field, batch, None)[0].values
     context.set_random_state(state)
     if values.shape != batch.targets.shape:
+        measured_so = plain["operator"]["type"] != KINDS["operators"].default
+        further = f' and "{plain["operator"]["type"]}"' if measured_so else ""
         raise SceneError(
-            f'"{scene.plain["field"]["type"]}" with "{scene.plain["renderer"]["type"]}" gives values of shape '
+            f'"{plain["field"]["type"]}" with "{plain["renderer"]["type"]}"{further} gives values of shape '
             f"{tuple(values.shape)} for {n} items; the data has {tuple(batch.targets.shape)}",
-            key="field",
+            key="operator" if measured_so else "field",
         )
 
 

@@ -41,7 +41,7 @@ def hook_call(fit: Fit, hook: Any, what: str) -> Iterator[None]:
         own, fault = plugin_of_part(fit, hook), blamed(fit.plugins, reason)
         if is_out_of_memory(reason) or (own is not None and own.is_own and fault is None):
             raise
-        if fault is not None and own not in fault.plugins:
+        if fault is not None and fault.plugins != (own,):
             raise TrainingError(str(fault.error(reason))) from reason
         said = f"failed in {what} with {type(reason).__name__}: {reason}{f' ({fault.place})' if fault else ''}"
         raise TrainingError(str(part_error(fit, hook, said))) from reason
