@@ -225,7 +225,7 @@ def test_data_without_images_get_the_spectrum_alone(tmp_path: Path):
 def test_what_cannot_be_analysed_is_said(followed: Path, tmp_path: Path):
     with pytest.raises(FieldEngineError, match=r"ends in \.html"):
         kernel.write_analysis(followed, tmp_path / "page.png")
-    with pytest.raises(RunError, match="is no run folder"):
+    with pytest.raises(RunError, match="is not a run folder"):
         kernel.write_analysis(tmp_path / "field.safetensors", tmp_path / "page.html")
     with pytest.raises(RunError, match=r"has no checkpoint of step 3\. Steps: 2, 4, 6"):
         fieldengine.load(followed, step=3)

@@ -32,7 +32,7 @@ def top_eigenpairs(kernel: Tensor, n: int, start: Tensor | None = None) -> tuple
     if kernel.ndim != 2 or kernel.shape[0] != kernel.shape[1]:
         raise ValueError(f"a kernel is a square matrix; this one has the shape {tuple(kernel.shape)}")
     if not bool(kernel.isfinite().all()):
-        raise ValueError("the kernel holds numbers that are not finite; the field's values or gradients have run over")
+        raise ValueError("the kernel holds numbers that are not finite; the field's values or gradients overflow")
     m = len(kernel)
     n = max(0, min(n, m))
     k = kernel.detach().double()

@@ -61,11 +61,11 @@ class Analysis:
 def write_analysis(run: Path, out: Path, device: str = "auto") -> None:
     """Write a page about the field before it was trained and at every checkpoint that is there.
 
-    Raises FieldEngineError where `out` is no .html file or matplotlib is missing, RunError for what is no run folder.
+    Raises FieldEngineError where `out` is no .html file or matplotlib is missing, RunError for what is not a run folder.
     """
     refuse_other_endings(out)
     if not run.is_dir():
-        raise RunError(run, "is no run folder, and only that has the checkpoints of a training")
+        raise RunError(run, "is not a run folder; only a run folder holds the checkpoints of a training")
     steps = [0, *(step for step in RunFolder(run).steps() if step)]
     views = load(run, device).dataset().views("test")
     found = []

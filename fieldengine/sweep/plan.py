@@ -87,7 +87,7 @@ def read_sweep(
     own = _known(root, KEYS, "")
     blocks = _with_profile(own, profile)
     if data is not None and not data.is_dir():
-        raise SceneError(f"--data {data} is no folder")
+        raise SceneError(f"--data {data} is not a folder")
     if data is not None:  # a scene file stands beside the sweep, the paths of one that is written here do not
         its_file = {key for key, node in blocks.items() if key == "scene" and not isinstance(node.value, dict)}
         blocks = {key: node if key in its_file else _rebased(node, data) for key, node in blocks.items()}
@@ -197,7 +197,7 @@ def _axis(name: str, node: Node) -> dict[str, dict[str, Node]]:
         for child in node.value:
             label = _label(child)
             if label in found:
-                raise child.origin.error(f'the value "{label}" is there twice', f"grid.{name}")
+                raise child.origin.error(f'the value "{label}" appears twice', f"grid.{name}")
             found[label] = {name: child}
     else:
         raise node.origin.error(
@@ -237,7 +237,7 @@ def _seeds(node: Node | None, root: Node) -> dict[str, dict[str, Node]]:
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise origin.error(f"expected how many seeds, or a list of them, found {plain!r}", "seeds")
     if len(set(seeds)) < len(seeds):
-        raise origin.error(f"a seed is there twice: {plain}", "seeds")
+        raise origin.error(f"a seed appears twice: {plain}", "seeds")
     return {str(seed): {"training.seed": Node(seed, origin)} for seed in seeds}
 
 
