@@ -61,7 +61,7 @@ class Analysis:
 def write_analysis(run: Path, out: Path, device: str = "auto") -> None:
     """Write a page about the field before it was trained and at every checkpoint that is there.
 
-    Raises FieldEngineError where `out` is no .html file or matplotlib is missing, RunError for what is not a run folder.
+    Raises FieldEngineError where `out` is no .html file or matplotlib is missing, RunError for no run folder.
     """
     refuse_other_endings(out)
     if not run.is_dir():

@@ -30,7 +30,7 @@ STRANGER = """
 
     @dataclass(frozen=True)
     class Refined:
-        '''Another data set whose poses are disturbed, and corrected while the field trains.'''
+        '''Another data set whose cameras are turned around the origin, and turned back while the field trains.'''
 
         default_field = "radiance"
         default_renderer = "volume"
@@ -62,8 +62,8 @@ STRANGER = """
         def batch(self, indices, generator):
             batch = self.inner.batch(indices, generator)
             turn = self.rotations()[batch.items.camera_indices]
-            directions = (turn @ batch.items.viewdirs[:, :, None])[:, :, 0]
-            return replace(batch, items=replace(batch.items, viewdirs=directions))
+            origins, directions = ((turn @ v[:, :, None])[:, :, 0] for v in (batch.items.origins, batch.items.viewdirs))
+            return replace(batch, items=replace(batch.items, origins=origins, viewdirs=directions))
 
         def views(self, split):
             return self.inner.views(split)
