@@ -49,7 +49,7 @@ class Counts:
         launches: calls that start a kernel; 0 on a CPU.
         waits: waits of the host for a stream or an event.
         to_host, to_device: copies.
-        asking: operators of ASKING, on any device.
+        asking: operators of ASKING; on a CPU this is the most waits that they could cause on CUDA.
         operators: torch's outermost operators on any device; views count, so this estimates launches only roughly.
         names: of all kernels; on a CPU of all outermost operators.
     """

@@ -33,7 +33,8 @@ class Ready:
         substitute: keys of generated data of about the same size.
         tiny: keys of a version that trains in a second.
         score: the metric that is compared.
-        reaches, within: the score of a whole training on the real data, from the README, and its tolerance.
+        reaches, within: the score of a whole training and its tolerance: on the real data as in the README, for the
+            demo as trained on a CPU.
         alike: tolerance between the scores of the two devices after a few steps.
     """
 
@@ -71,7 +72,7 @@ READY = {
         FEW_RAYS,
         "psnr",
         reaches=31.0,
-        within=0.7,
+        within=0.5,
         alike=0.2,
     ),
     "mesh": Ready(
@@ -84,7 +85,7 @@ READY = {
         within=0.005,
         alike=0.02,
     ),
-    "demo": Ready("demo", {}, {}, FEW_RAYS, "psnr", reaches=0.0, within=0.7, alike=0.2),
+    "demo": Ready("demo", {}, {}, FEW_RAYS, "psnr", reaches=30.8, within=0.5, alike=0.2),
 }
 
 
