@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpu.rows import Row, State, finite
 
-ORDERS = ("value", "gradient", "second gradient")
+ORDERS: tuple[str, ...] = ("value", "gradient", "second gradient")
 Outcome = dict[str, list[Tensor | None]]  # by order; None where there is no gradient
 
 

@@ -51,7 +51,6 @@ class Counts:
         to_host, to_device: copies.
         asking: operators of ASKING; on a CPU this is the most waits that they could cause on CUDA.
         operators: torch's outermost operators on any device; views count, so this estimates launches only roughly.
-        names: of all kernels; on a CPU of all outermost operators.
     """
 
     launches: int
@@ -60,7 +59,6 @@ class Counts:
     to_device: int
     asking: int
     operators: int
-    names: frozenset[str]
 
 
 def counted(block: Callable[[], Any], device: str) -> Counts:
@@ -74,15 +72,14 @@ def counted(block: Callable[[], Any], device: str) -> Counts:
     events = profiler.events() or []
     on_device = Counter(event.name for event in events if event.device_type.name == "CUDA")
     on_host = Counter(event.name for event in events if event.device_type.name == "CPU")
-    outermost = Counter(event.name for event in events if _is_operator(event) and not _is_operator(event.cpu_parent))
+    outermost = [event for event in events if _is_operator(event) and not _is_operator(event.cpu_parent)]
     return Counts(
         launches=sum(on_host[name] for name in LAUNCHES),
         waits=sum(on_host[name] for name in WAITS),
         to_host=sum(n for name, n in on_device.items() if name.startswith("Memcpy DtoH")),
         to_device=sum(n for name, n in on_device.items() if name.startswith("Memcpy HtoD")),
         asking=sum(on_host[name] for name in ASKING),
-        operators=outermost.total(),
-        names=frozenset(on_device if cuda else outermost),
+        operators=len(outermost),
     )
 
 

@@ -14,6 +14,7 @@ from golden import ROOT
 
 from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.kinds.dataset import Dataset
+from fieldengine.ops.backends import Record
 from fieldengine.precision import matrix_products
 from fieldengine.runs.build import build_dataset, build_fit
 from fieldengine.training.compiled import choose_compiled
@@ -56,13 +57,15 @@ def a_step(plan: Plan, scene: str, mode: str, _: float) -> Iterator[Row]:
         if note and note.startswith("not compiled"):
             raise RuntimeError(note)
         step = steps_of(fit, config)
-        for _i in range(warm):
-            step()
+        with Record() as record:
+            for _i in range(warm):
+                step()
         if plan.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         times = each(step, plan.device, timed)
         peak = torch.cuda.max_memory_allocated() / 2**20 if plan.device == "cuda" else None
         figures = {"ms": statistics.median(times), "slowest ms": max(times), "peak MB": peak, **asked(step, n, plan)}
+    figures["backends"] = ", ".join(" ".join(pair) for pair in record.by_operation().items())
     remarks = [note, source(plan, READY[scene]), figures.pop("waits at")]
     detail = "; ".join(text for text in remarks if text)
     yield Row(f"{scene}, a step, {said(mode)}", "measured", figures=figures, detail=detail)
