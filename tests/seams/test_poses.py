@@ -87,7 +87,7 @@ WHOLE = """
 dataset:
   type: refined
   degrees: 2
-  lr_scale: 0.1
+  lr_scale: 0.05
   inner: {type: procedural, views: 20, test_views: 1, size: 64, random_background: false}
 field:
   encoding: {type: progressive, encoding: {type: frequency, n_frequencies: 6}, start: 2, until: 0.6}
@@ -96,7 +96,7 @@ field:
   depth: 2
   color_depth: 1
 renderer: {sampler: {type: stratified, n_samples: 32, near: 1.8}}
-training: {steps: 1500, batch_size: 1024, lr: 5.0e-3, loss: smooth_l1, seed: 0, tile: 512}
+training: {steps: 1500, batch_size: 768, lr: 1.0e-2, loss: smooth_l1, seed: 0, tile: 512}
 """
 
 Make = Callable[..., Fit]
