@@ -67,7 +67,9 @@ def render_file(
     if not isinstance(grid, Camera):
         if path is not None:
             raise FieldEngineError("--path is for scenes seen by cameras; this field is a flat image")
-        return present(trained, presenter_of(trained, Registry()), grid, out or folder / trained.domain.task)
+        presenter = presenter_of(trained, Registry())
+        out = out or (folder / trained.domain.task).with_suffix(presenter.suffixes[0])
+        return present(trained, presenter, grid, out)
     out = out or folder / f"{Path(path or 'orbit').stem}.mp4"
     suffix = require_suffix(out, (*VIDEOS, *IMAGES), "a rendering")
     cameras = [grid.at(pose) for pose in _poses(trained, path or "orbit", frames)]
@@ -103,12 +105,12 @@ def show(trained: Trained, out: Path, grid: PixelGrid) -> None:
     if isinstance(grid, Camera):
         write_image(out.with_suffix(".png"), _image(trained, grid))
     else:
-        present(trained, presenter_of(trained, Registry()), grid, out)
+        presenter = presenter_of(trained, Registry())
+        present(trained, presenter, grid, out.with_suffix(presenter.suffixes[0]))
 
 
 def present(trained: Trained, presenter: Presenter, grid: PixelGrid, out: Path) -> Path:
-    """Write the field's values on a grid of points; a path without an ending gets the presenter's first."""
-    out = out if out.suffix else out.with_suffix(presenter.suffixes[0])
+    """Write the field's values on a grid of points. Raises RunError for an ending that the presenter does not write."""
     article = "an" if trained.domain.task[:1] in "aeiou" else "a"
     require_suffix(out, presenter.suffixes, f"{article} {trained.domain.task}")
     presenter.write(_image(trained, grid), out)

