@@ -134,8 +134,8 @@ def check_domain(domain: Any) -> None:
         raise PluginError(f"expected domain.out_dim, the channels of a value, at least 1; found {domain.out_dim!r}")
 
 
-def check_batch(batch: Any, n: int, domain: Domain) -> None:
-    """Raise PluginError where a batch of n items is not one of points or rays with a target each."""
+def check_batch(batch: Any, n: int, domain: Domain, dtype: torch.dtype = torch.float32) -> None:
+    """Raise PluginError where a batch of n items is not one of points or rays with a target each, of this dtype."""
     if not isinstance(batch, Batch):
         raise PluginError(f"expected a Batch of batch(indices, generator), found {described(batch)}")
     if not isinstance(batch.items, Points | Rays):
@@ -143,9 +143,10 @@ def check_batch(batch: Any, n: int, domain: Domain) -> None:
     of_items = {f"items.{name}": value for name, value in vars(batch.items).items() if name != "camera_indices"}
     background = {} if batch.background is None else {"background": batch.background}
     for name, value in {**of_items, "targets": batch.targets, **background}.items():
-        if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != n or value.dtype != torch.float32:
+        if not isinstance(value, Tensor) or value.ndim != 2 or len(value) != n or value.dtype != dtype:
+            expected = str(dtype).removeprefix("torch.")
             raise PluginError(
-                f"expected {name} of {n} items to be float32 of shape ({n}, ...), found {described(value)}"
+                f"expected {name} of {n} items to be {expected} of shape ({n}, ...), found {described(value)}"
             )
         if name in of_items and value.shape[1] != domain.aabb.dim:
             raise PluginError(

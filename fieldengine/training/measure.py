@@ -19,10 +19,11 @@ from fieldengine.types import Batch, Items, Points, Rays, Rendered
 
 
 def fetched(fit: Fit, indices: Tensor, generator: Generator) -> Batch:
-    """The items of these numbers (n,), in float32 where training takes bfloat16."""
+    """The items of these numbers (n,), in the precision of the field's parameters even where training takes less."""
+    dtype = fit.parameters[0].dtype.to_real()
     with torch.autocast(fit.context.device.type, enabled=False):
         batch = fit.dataset.batch(indices, generator)
-    return checked(fit, fit.dataset, check_batch, batch, len(indices), fit.dataset.domain)
+    return checked(fit, fit.dataset, check_batch, batch, len(indices), fit.dataset.domain, dtype)
 
 
 def measured(fit: Fit, field: Any, batch: Batch, generator: Generator | None) -> tuple[Rendered, Tensor]:
