@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.domain import nyquist_limit
-from fieldengine.errors import SceneError, TrainingError, is_out_of_memory
+from fieldengine.errors import FieldEngineError, SceneError, TrainingError, is_out_of_memory
 from fieldengine.export.render import show
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
@@ -35,7 +35,7 @@ from fieldengine.training.compiled import choose_compiled
 from fieldengine.training.fit import Fit
 from fieldengine.training.loop import Progress
 from fieldengine.training.trial import choose_tile
-from fieldengine.types import RunContext
+from fieldengine.types import PixelGrid, RunContext
 
 
 def train(
@@ -191,8 +191,17 @@ def _run(
         )
     fit.ema.adopt()  # from here on the field is the one that was scored
     if status == "done" and trained.domain.grid is not None:
-        show(trained, record.folder.images / f"step_{progress.step:08d}", trained.domain.grid)
+        _show(config, trained, trained.domain.grid, record, progress.step)
     return status, scores
+
+
+def _show(config: SceneConfig, trained: TrainedField, grid: PixelGrid, record: _Record, step: int) -> None:
+    """Write what the field shows. A training that has ended keeps its scores where that fails: the log says why."""
+    try:
+        with blaming(config.plugins):
+            show(trained, record.folder.images / f"step_{step:08d}", grid)
+    except FieldEngineError as reason:
+        record.warn(str(reason))
 
 
 def beyond_the_data(trained: TrainedField) -> Iterator[str]:

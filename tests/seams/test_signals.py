@@ -145,3 +145,20 @@ def test_a_grid_is_the_product_of_its_axes_the_last_one_fastest(shape: tuple[int
 def test_metrics_and_data_sets_of_strangers_are_listed(path: Any):
     assert "snr" in Registry().names("metrics")
     assert "waves" in Registry().names("datasets")
+
+
+@pytest.mark.parametrize("shape", [(64,), (9, 12)], ids=len)
+def test_a_training_is_done_where_its_signal_cannot_be_written_as_an_image(
+    shape: tuple[int, ...], install: Any, scene: Callable[[str], Path], tmp_path: Path
+):
+    """A data set without a presenter: a sound, and an image of five channels."""
+    channels = 1 if len(shape) == 1 else 5
+    text = STRANGER.replace("        presenter: ClassVar[Numbers] = Numbers()\n", "")
+    text = text.replace("keepdim=True)", f"keepdim=True).repeat(1, {channels})")
+    text = text.replace("out_dim=1", f"out_dim={channels}")
+    install(text, {"datasets/waves": "Waves", "metrics/snr": "Snr"})
+    run = fieldengine.train(scene(SCENE.format(shape=list(shape))), {"training.steps": 3}, out=tmp_path / "run")
+    assert run.status == "done"
+    assert set(run.metrics) == {"snr"}
+    assert not list((tmp_path / "run" / "images").iterdir())
+    assert "warning: " in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
