@@ -8,7 +8,7 @@ from typing import Any
 from fieldengine.cameras.camera import Camera
 from fieldengine.cameras.grid import SignalGrid
 from fieldengine.kinds.camera import CameraModel
-from fieldengine.plugins.guest import Guest
+from fieldengine.plugins.guest import with_defaults
 from fieldengine.plugins.registry import Registry
 from fieldengine.types import PixelGrid
 
@@ -28,6 +28,4 @@ def restore(description: Mapping[str, Any], registry: Registry) -> PixelGrid:
 
 def camera_model(name: str, registry: Registry) -> CameraModel:
     """The camera model of this name, called with care. Raises PluginError."""
-    plugin = registry.find("cameras", name)
-    model: Any = Guest(plugin.load()(), plugin, "")
-    return model
+    return with_defaults(registry.find("cameras", name), "")

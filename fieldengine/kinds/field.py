@@ -95,6 +95,9 @@ class GradientsByRow(Protocol):
         ...
 
 
+FURTHER = {"advance": ("done",), "gradients_by_row": ("x", "g")}  # what any module of a field may offer
+
+
 def colour(field: RadianceField, features: Tensor, viewdirs: Tensor, camera_indices: Tensor | None = None) -> Tensor:
     """`field.rgb`, told the training image of each sample where it asks for that."""
     rgb: Callable[..., Tensor] = field.rgb
@@ -117,6 +120,10 @@ def check_field(found: Any, known: Mapping[str, Any]) -> None:
     field: Any = found
     if not any(parameter.requires_grad for parameter in field.parameters()):
         raise PluginError(f"{type(found).__name__} has no parameters, so that there is nothing to train")
+    for module in field.modules():
+        for name, arguments in FURTHER.items():
+            if callable(getattr(module, name, None)):
+                takes(getattr(module, name), f"{type(module).__name__}.{name}", arguments)
     aabb, out_dim = known["aabb"], known["out_dim"]
     inside = torch.linspace(-0.9, 0.9, 3 * aabb.dim, device=aabb.lower.device).view(3, aabb.dim)
     x = aabb.from_unit(inside).cpu()

@@ -13,9 +13,9 @@ from torch import Tensor
 from fieldengine.errors import PluginError, did_you_mean
 from fieldengine.kinds.dataset import Dataset, check_views
 from fieldengine.kinds.exporter import Trained
-from fieldengine.kinds.metric import NEEDS, Metric
+from fieldengine.kinds.metric import Metric
 from fieldengine.metrics.surface import Comparison
-from fieldengine.plugins.guest import Guest
+from fieldengine.plugins.guest import with_defaults
 from fieldengine.plugins.registry import Registry
 from fieldengine.renderers.image import render_image
 from fieldengine.types import Domain, View
@@ -33,19 +33,13 @@ class NamedMetric:
 
 
 def named(metrics: Sequence[Any]) -> list[NamedMetric]:
-    """The metrics of a scene under the names of their plugins. Raises PluginError for one with unknown needs."""
-    for metric in metrics:
-        if metric.needs not in NEEDS:
-            raise metric.plugin.error(
-                f"expected needs to be {', '.join(NEEDS[:-1])} or {NEEDS[-1]}, found {metric.needs!r}"
-            )
+    """The metrics of a scene under the names of their plugins."""
     return [NamedMetric(metric.plugin.name, metric) for metric in metrics]
 
 
 def find_metrics(names: Sequence[str], registry: Registry) -> list[NamedMetric]:
     """Metrics by name. Raises PluginError for one that is not installed."""
-    plugins = [registry.find("metrics", name) for name in names]
-    return named([Guest(plugin.load()(), plugin, "evaluation.metrics") for plugin in plugins])
+    return named([with_defaults(registry.find("metrics", name), "evaluation.metrics") for name in names])
 
 
 class InstalledMetrics:
@@ -141,7 +135,7 @@ def evaluate(
 
 
 def views_of(dataset: Dataset, split: str) -> Sequence[View]:
-    """The views of a split. Raises PluginError where they are none."""
+    """The views of a split. Raises PluginError where one of them is broken."""
     views = dataset.views(split)
     check_views(views, dataset.domain)
     return views
@@ -163,22 +157,19 @@ def why_not(metrics: Sequence[NamedMetric], dataset: Dataset, splits: Sequence[s
     """Why one of these metrics cannot be computed of a data set; empty where all can be.
 
     The `usual` ones of the data set always can: whoever names none gets those that his images are large enough for. A
-    run folder writes defaults out, so that they look as if they were named. Raises PluginError for views that are none.
+    run folder writes defaults out, so that they look as if they were named. Raises PluginError for broken views.
     """
-    sizes = views_by_size(dataset, splits) if any(one.metric.needs != "surface" for one in metrics) else []
+    of_views = [one for one in metrics if one.metric.needs != "surface"]
+    views = views_by_size(dataset, splits) if of_views else []
     if [one.name for one in metrics] == list(usual):
         return ""
-    for one in metrics:
-        if one.metric.needs == "surface" and dataset.surface is None:
-            return f"{one.name} needs a reference surface, which this data set does not have. Leave it out"
-        if one.metric.needs != "surface" and not any(views_of(dataset, split) for split in SPLITS):
-            return f"{one.name} needs images or signals, which this data set does not have. Leave it out"
-    for view in sizes:
-        for one in metrics:
-            reason = obstacle(one, view)
-            if reason:
-                return f"{one.name} {reason}"
-    return ""
+    of_surfaces = [one for one in metrics if one.metric.needs == "surface"]
+    if of_surfaces and dataset.surface is None:
+        return f"{of_surfaces[0].name} needs a reference surface, which this data set does not have. Leave it out"
+    if of_views and not views and not views_by_size(dataset, SPLITS):
+        return f"{of_views[0].name} needs images or signals, which this data set does not have. Leave it out"
+    reasons = (f"{one.name} {reason}" for view in views for one in of_views if (reason := obstacle(one, view)))
+    return next(reasons, "")
 
 
 def views_by_size(dataset: Dataset, splits: Sequence[str]) -> list[View]:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from fieldengine.errors import PluginError
 from fieldengine.kinds.kind import Verb
 from fieldengine.plugins.blame import called
 from fieldengine.plugins.registry import Plugin
@@ -63,6 +62,12 @@ class Guest:
         return hash(self.options)
 
 
+def with_defaults(plugin: Plugin, where: str) -> Any:
+    """A plugin's options, each key at its default. Raises PluginError."""
+    with called("making its options", [plugin]):
+        return Guest(plugin.load()(), plugin, where)
+
+
 def plugin_of(options: Any) -> Plugin:
     """The plugin that a scene's options are of."""
     assert isinstance(options, Guest), "options of a scene are guests"
@@ -83,12 +88,8 @@ def plugins_of(*options: Any) -> tuple[Plugin, ...]:
 
 
 def offered(method: Callable[..., Any], known: Mapping[str, Any]) -> Any:
-    """Call a method with those of the known things that it names. Raises PluginError where it names anything else."""
+    """Call a method with those of the known things that it names; its class was refused if it names anything else."""
     wanted = inspect.signature(method).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in wanted.values()):
         return method(**known)
-    unknown = [name for name, parameter in wanted.items() if name not in known and parameter.default is parameter.empty]
-    if unknown:
-        offers = ", ".join(known)
-        raise PluginError(f"{method.__qualname__} asks for {', '.join(unknown)}; the engine offers {offers}")
     return method(**{name: known[name] for name in wanted if name in known})

@@ -1,4 +1,4 @@
-"""What hooks return is looked at before it is used, and what goes wrong in one is reported under its name."""
+"""Checks of what the parts of a fit return, and errors in the name of the part that is at fault."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def checked_state(found: Any) -> Mapping[str, Any]:
     """The state of a hook. Raises PluginError where a checkpoint cannot hold it."""
     if not isinstance(found, Mapping):
         raise PluginError(f"expected a mapping of state_dict(), found {described(found)}")
-    for name, value in leaves(found):
+    for name, value in named_leaves(found):
         if not isinstance(value, Tensor | str | int | float | None):
             raise PluginError(f"expected tensors, numbers and texts of state_dict(); {name} is {described(value)}")
     return found
 
 
-def leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def named_leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     """What mappings and sequences hold, those inside of them opened."""
     pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list | tuple) else None
     if pairs is None:
         yield name, tree
     else:
         for key, value in pairs:
-            yield from leaves(value, f"{name}.{key}" if name else str(key))
+            yield from named_leaves(value, f"{name}.{key}" if name else str(key))
 
 
 def checked(fit: Fit, part: Any, check: Callable[..., None], found: Found, *known: Any) -> Found:

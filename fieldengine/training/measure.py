@@ -1,6 +1,6 @@
 """From item numbers to measurements: what the data set gives, what a field shows of it, as the operator measures it.
 
-What the parts return is looked at on the way, so that what is wrong with a plugin is said in its name.
+What each part returns is checked on the way, so that an error names the plugin at fault.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from fieldengine.types import Batch, Items, Points, Rays, Rendered
 
 def fetched(fit: Fit, indices: Tensor, generator: Generator) -> Batch:
     """The items of these numbers (n,), in the precision of the field's parameters even where training takes less."""
-    dtype = fit.parameters[0].dtype.to_real()
+    dtype = next(fit.field.parameters()).dtype.to_real()
     with torch.autocast(fit.context.device.type, enabled=False):
         batch = fit.dataset.batch(indices, generator)
     return checked(fit, fit.dataset, check_batch, batch, len(indices), fit.dataset.domain, dtype)
 
 
 def measured(fit: Fit, field: Any, batch: Batch, generator: Generator | None) -> tuple[Rendered, Tensor]:
-    """Measurements of a batch's items, and where the field was visited at for them, (m, d) without gradient.
+    """Measurements of a batch's items, and the places (m, d) that the field was evaluated at, without gradient.
 
     Samples and weights along rays are those of the items, and so known only where the operator is the identity.
     """

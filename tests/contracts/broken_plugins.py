@@ -269,6 +269,14 @@ class FastModule(Encoded):
 Fast = encoding(FastModule)
 
 
+class AdvancingModule(Encoded):
+    def advance(self) -> None:
+        return
+
+
+Advancing = encoding(AdvancingModule)
+
+
 class ExtraModule(Encoded):
     def get_extra_state(self) -> Any:
         return {1, 2}
@@ -1134,6 +1142,13 @@ class Tensorial(Mae):
 class Worded(Mae):
     def score(self, values: Tensor, target: Tensor) -> Any:
         return "0.93"
+
+
+@dataclass(frozen=True)
+class Keyed(Mae):
+    """Sound, if its key is written."""
+
+    key: int  # pyright: ignore
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,7 @@ BUILT = [
     Case("encodings", "Failing", f"failed in FailingModule.forward with KeyError: 'table'{WHERE}"),
     Case("encodings", "Levels", r"expected LevelsModule.level_columns, whole numbers .* 2 at most; found \(1, 'two'\)"),
     Case("encodings", "Fast", "expected FastModule.highest_frequency, a number; found str"),
+    Case("encodings", "Advancing", r"with it the field \"signal\" fails.*AdvancingModule.advance\(done\), found .*"),
     Case("encodings", "Extra", "expected tensors in the state of ExtraModule; _extra_state is set"),
     Case(
         "encodings", "WrongWidth", r"expected float32 of shape \(3, 3\)",
@@ -271,7 +272,7 @@ def folder(install_once: Install, tmp_path_factory: pytest.TempPathFactory) -> P
     entries |= {f"{case.kind}/{case.name}": case.cls for case in (*CLASSES, *BUILT, *LATE)}
     sound = {
         "encodings": ("Sound", "Large", "Refuses"), "datasets": ("Photographs", "Hexagonal"),
-        "operators": ("Channel",), "hooks": ("Asking", "Unloadable"),
+        "operators": ("Channel",), "hooks": ("Asking", "Unloadable"), "metrics": ("Keyed",),
     }  # fmt: skip
     entries |= {f"{kind}/{cls.lower()}": cls for kind, classes in sound.items() for cls in classes}
     entries["datasets/waves"] = "Image"
@@ -388,7 +389,7 @@ def test_what_an_exporter_refuses_is_said_in_its_words(finished: Path, tmp_path:
         fieldengine.load(finished).export("exportrefuses", tmp_path / "out.txt")
 
 
-@pytest.mark.parametrize("name", ["tensorial", "latescore"])
+@pytest.mark.parametrize("name", ["tensorial", "latescore", "keyed"])
 def test_a_metric_that_fails_while_a_run_is_scored_is_named(name: str, finished: Path):
     with pytest.raises(RunError, match=rf'metrics plugin "{name}" of bad 0\.3: '):
         fieldengine.load(finished).evaluate(metrics=[name])
