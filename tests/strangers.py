@@ -39,14 +39,16 @@ def _installing(site: Path) -> Iterator[Install]:
         ) -> None:
             info = site / f"{name}-{version}.dist-info"
             info.mkdir(parents=True)
-            (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+            (info / "METADATA").write_text(
+                f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8"
+            )
             groups: dict[str, list[str]] = {}
             for place, cls in plugins.items():
                 kind, plugin = place.split("/")
                 groups.setdefault(kind, []).append(f"{plugin} = {module}:{cls}")
             lines = [f"[fieldengine.{kind}]\n" + "\n".join(entries) for kind, entries in groups.items()]
-            (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-            (site / f"{module}.py").write_text(textwrap.dedent(text))
+            (info / "entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            (site / f"{module}.py").write_text(textwrap.dedent(text), encoding="utf-8")
             patch.syspath_prepend(site)
             importlib.invalidate_caches()
             patch.delitem(sys.modules, module, raising=False)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import fieldengine
 from fieldengine.cameras.camera import Camera
 from fieldengine.cameras.restore import camera_model
 from fieldengine.plugins.registry import Registry
+from tests.strangers import Install
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
 IMAGE = "dataset: {{type: image, path: {photo}}}\nfield: {{encoding: {encoding}, activation: {activation}, width: 8}}\n"
@@ -49,21 +48,11 @@ SAMPLES = {sample.name: sample for sample in samples()}
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def installed(install: Install) -> None:
     """All of the page's plugins, each in a distribution of its own."""
     for sample in SAMPLES.values():
-        assert f'= "{sample.module}:' in TEXT
-        info = tmp_path / "site" / f"{sample.module}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {sample.module}\nVersion: 1.0\n")
-        (entry,) = re.findall(rf'^{sample.name} = "{sample.module}:\w+"$', TEXT, re.MULTILINE)
-        (info / "entry_points.txt").write_text(f"[fieldengine.{sample.kind}]\n{entry.replace(chr(34), '')}\n")
-        (tmp_path / "site" / f"{sample.module}.py").write_text(sample.code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path / "site")
-    importlib.invalidate_caches()
-    yield
-    for sample in SAMPLES.values():
-        sys.modules.pop(sample.module, None)
+        (cls,) = re.findall(rf'^{sample.name} = "{sample.module}:(\w+)"$', TEXT, re.MULTILINE)
+        install(sample.code, {f"{sample.kind}/{sample.name}": cls}, name=sample.module, module=sample.module)
 
 
 def test_the_page_shows_a_plugin_of_every_kind_that_people_add():

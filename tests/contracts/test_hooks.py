@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from fieldengine.training.fit import Fit
 from fieldengine.training.oracle import Residuals
 from fieldengine.training.step import training_step
 from fieldengine.types import Batch, RunContext
+from tests.strangers import Install
 
 MODULE = '''
 """Hooks of a stranger."""
@@ -193,19 +192,9 @@ KINDS = list(DATA)
 
 
 @pytest.fixture(autouse=True)
-def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_scores: None) -> Iterator[None]:
-    """An installed distribution `stranger` 1.0 with the hooks above, as pip leaves it behind."""
-    site = tmp_path / "site"
-    info = site / "stranger-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "stranger_hooks.py").write_text(MODULE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    lines = [f"{name.lower()} = stranger_hooks:{name}" for name in NAMES]
-    (info / "entry_points.txt").write_text("\n".join(["[fieldengine.hooks]", *lines, ""]))
-    monkeypatch.syspath_prepend(site)
-    importlib.invalidate_caches()
-    yield
-    sys.modules.pop("stranger_hooks", None)
+def stranger(install: Install, quick_scores: None) -> None:
+    """An installed distribution `stranger` 1.0 with the hooks above."""
+    install(MODULE, {f"hooks/{name.lower()}": name for name in NAMES}, module="stranger_hooks")
 
 
 @pytest.fixture

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -46,30 +44,15 @@ Install = Callable[..., Path]
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Lay down a distribution as pip would: NAME-VERSION.dist-info and one module, both on sys.path."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(site)
+def install(install: Callable[..., None], tmp_path: Path) -> Install:
+    """`install` by distribution; returns the folder on sys.path that it lies in."""
 
     def lay(name: str, entries: Mapping[str, Mapping[str, str]], code: str = "", version: str = "1.0") -> Path:
-        module = f"{name}_module"
-        lines = [
-            f"[fieldengine.{kind}]\n" + "".join(f"{plugin} = {module}:{value}\n" for plugin, value in found.items())
-            for kind, found in entries.items()
-        ]
-        info = site / f"{name}-{version}.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
-        (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
-        (site / f"{module}.py").write_text(textwrap.dedent(code), encoding="utf-8")
-        importlib.invalidate_caches()
-        monkeypatch.delitem(sys.modules, module, raising=False)
-        return site
+        plugins = {f"{kind}/{plugin}": cls for kind, found in entries.items() for plugin, cls in found.items()}
+        install(code, plugins, name=name, version=version, module=f"{name}_module")
+        return tmp_path / "site"
 
-    yield lay
-    for path in site.glob("*_module.py"):
-        sys.modules.pop(path.stem, None)
+    return lay
 
 
 @pytest.fixture
