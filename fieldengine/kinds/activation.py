@@ -30,7 +30,7 @@ class Activation(Protocol):
 
 
 def check_hidden(found: Any, known: Mapping[str, Any]) -> None:
-    """Raise PluginError where a hidden layer is none, or maps to another width."""
+    """Raise PluginError where a hidden layer is not a module, or maps to another width."""
     is_module(found, "hidden", "a layer")
     in_dim, out_dim, is_first = known["in_dim"], known["out_dim"], known["is_first"]
     y = answered(found, in_dim, complex_too=not is_first)
@@ -45,7 +45,7 @@ def check_hidden(found: Any, known: Mapping[str, Any]) -> None:
 
 
 def check_output(found: Any, known: Mapping[str, Any]) -> None:
-    """Raise PluginError where the last layer is none, or does not map to float32 of its width."""
+    """Raise PluginError where the last layer is not a module, or does not map to float32 of its width."""
     is_module(found, "output", "a layer")
     in_dim, out_dim = known["in_dim"], known["out_dim"]
     y = answered(found, in_dim, complex_too=True)

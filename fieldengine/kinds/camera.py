@@ -46,7 +46,7 @@ def check_round_trip(model: Any, tolerance: float = 1e-4) -> None:
     origins = torch.zeros(3, 3) if origins is None else origins
     back = model.project(origins + 2.0 * directions, parameters)
     if not isinstance(back, Tensor) or back.shape != (3, 2):
-        raise PluginError(f"expected (3, 2) of project, found {described(back)}")
+        raise PluginError(f"expected project to return shape (3, 2), found {described(back)}")
     off = float((back - plane).abs().max())
     if not off < tolerance:
         raise PluginError(f"expected project(unproject(x)) to be x without distortion; it is off by {off:.3g}")
@@ -60,18 +60,18 @@ def check_model(cls: type[Any]) -> None:
 def check_projected(found: Any, known: Mapping[str, Any]) -> None:
     points = known["points"]
     if not isinstance(found, Tensor) or found.shape != (len(points), 2):
-        raise PluginError(f"expected ({len(points)}, 2) of project, found {described(found)}")
+        raise PluginError(f"expected project to return shape ({len(points)}, 2), found {described(found)}")
 
 
 def check_unprojected(found: Any, known: Mapping[str, Any]) -> None:
     shape = (len(known["plane"]), 3)
     if not isinstance(found, tuple) or len(found) != 2:
-        raise PluginError(f"expected a pair, origins and directions, of unproject; found {described(found)}")
+        raise PluginError(f"expected unproject to return a pair, origins and directions; found {described(found)}")
     for name, part in zip(("origins", "directions"), found, strict=True):
         if part is None and name == "origins":
             continue
         if not isinstance(part, Tensor) or part.shape != shape:
-            raise PluginError(f"expected {name} {shape} of unproject, found {described(part)}")
+            raise PluginError(f"expected unproject to return {name} {shape}, found {described(part)}")
 
 
 KIND = Kind(

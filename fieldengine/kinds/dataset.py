@@ -129,7 +129,7 @@ def check_domain(domain: Any) -> None:
             raise PluginError(f"expected float32 of shape (d,) as domain.aabb.{name}, found {described(corner)}")
     if len(domain.aabb.lower) != len(domain.aabb.upper) or not bool((domain.aabb.size > 0).all()):
         corners = f"{domain.aabb.lower.tolist()} to {domain.aabb.upper.tolist()}"
-        raise PluginError(f"expected a box that is longer than nothing on each axis, found {corners}")
+        raise PluginError(f"expected a box of positive size on each axis, found {corners}")
     if not is_count(domain.out_dim):
         raise PluginError(f"expected domain.out_dim, the channels of a value, at least 1; found {domain.out_dim!r}")
 
@@ -137,7 +137,7 @@ def check_domain(domain: Any) -> None:
 def check_batch(batch: Any, n: int, domain: Domain, dtype: torch.dtype = torch.float32) -> None:
     """Raise PluginError where a batch of n items is not one of points or rays with a target each, of this dtype."""
     if not isinstance(batch, Batch):
-        raise PluginError(f"expected a Batch of batch(indices, generator), found {described(batch)}")
+        raise PluginError(f"expected batch(indices, generator) to return a Batch, found {described(batch)}")
     if not isinstance(batch.items, Points | Rays):
         raise PluginError(f"expected Points or Rays as the batch's items, found {described(batch.items)}")
     of_items = {f"items.{name}": value for name, value in vars(batch.items).items() if name != "camera_indices"}
@@ -161,12 +161,12 @@ def check_batch(batch: Any, n: int, domain: Domain, dtype: torch.dtype = torch.f
 
 
 def check_views(views: Any, domain: Domain) -> None:
-    """Raise PluginError where the views of a split are none, or their targets do not fit their pixels."""
+    """Raise PluginError where a split has no sequence of views, or a target does not fit its pixels."""
     if not isinstance(views, Sequence):
-        raise PluginError(f"expected a sequence of views(split), found {described(views)}")
+        raise PluginError(f"expected views(split) to return a sequence, found {described(views)}")
     for view in views:
         if not isinstance(view, View):
-            raise PluginError(f"expected each of views(split) to be a View, found {described(view)}")
+            raise PluginError(f"expected views(split) to hold Views, found {described(view)}")
         n, background = math.prod(view.grid.shape), view.background
         if not isinstance(view.target, Tensor) or view.target.shape != (n, domain.out_dim):
             size = "x".join(map(str, view.grid.shape))

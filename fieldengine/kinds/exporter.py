@@ -37,7 +37,7 @@ class Exporter(Protocol):
 
 def check_sentence(found: Any, known: Mapping[str, Any]) -> None:
     if not isinstance(found, str):
-        raise PluginError(f"expected a sentence about the file of write, found {described(found)}")
+        raise PluginError(f"expected write to return a sentence about the file, found {described(found)}")
 
 
 KIND = Kind(

@@ -147,7 +147,8 @@ def check_field(found: Any, known: Mapping[str, Any]) -> None:
 def _pair(name: str, found: Any) -> tuple[Any, Tensor]:
     """What a field answers, and the features that come with it."""
     if not isinstance(found, tuple) or len(found) != 2:
-        raise PluginError(f"expected a pair of {name}, the second of it features (3, f); found {described(found)}")
+        said = f"expected {name} to return a pair, the second of it features (3, f)"
+        raise PluginError(f"{said}; found {described(found)}")
     answer, features = found
     _expect(f"the features of {name}", features, (3, features.shape[-1] if isinstance(features, Tensor) else 0))
     return answer, features
@@ -155,7 +156,7 @@ def _pair(name: str, found: Any) -> tuple[Any, Tensor]:
 
 def _expect(name: str, found: Any, shape: tuple[int, ...]) -> Tensor:
     if not isinstance(found, Tensor) or found.shape != shape or found.dtype != torch.float32:
-        raise PluginError(f"expected float32 of shape {shape} of {name} for 3 places; found {described(found)}")
+        raise PluginError(f"expected {name} to return float32 of shape {shape} for 3 places; found {described(found)}")
     return found
 
 

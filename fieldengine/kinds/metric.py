@@ -64,7 +64,7 @@ def check_score(found: Any, known: Mapping[str, Any]) -> None:
     if found is None and "comparison" in known:  # a field may have no surface yet
         return
     if not isinstance(found, int | float) or isinstance(found, bool):
-        raise PluginError(f"expected a number of score, found {described(found)}")
+        raise PluginError(f"expected score to return a number, found {described(found)}")
 
 
 def check_metric(metric: Any) -> None:

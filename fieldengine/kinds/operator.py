@@ -45,7 +45,7 @@ class Operator(Protocol):
 
 
 def check_operator(found: Any, known: Mapping[str, Any]) -> None:
-    """Raise PluginError where what was built is no operator. What it measures is looked at once there are items."""
+    """Raise PluginError where what was built is not an operator. What it measures is checked once there are items."""
     has_methods(found, "an operator", places=("items",), measure=("values", "items"))
     count = getattr(found, "n_places", "none")
     if count is not None and not is_count(count):
@@ -55,7 +55,7 @@ def check_operator(found: Any, known: Mapping[str, Any]) -> None:
 def check_places(places: Any, n: int, n_places: int | None) -> None:
     """Raise PluginError where n measurements do not have as many places each as `n_places` says."""
     if not isinstance(places, Points | Rays):
-        raise PluginError(f"expected Points or Rays of places(items), found {described(places)}")
+        raise PluginError(f"expected places(items) to return Points or Rays, found {described(places)}")
     if n_places is not None and len(places) != n * n_places:
         raise PluginError(f"expected {n_places} places for each of {n} items, as n_places says; found {len(places)}")
 
@@ -63,7 +63,7 @@ def check_places(places: Any, n: int, n_places: int | None) -> None:
 def check_measured(values: Any, n: int) -> None:
     """Raise PluginError where n items do not have a measurement each."""
     if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != n or not values.is_floating_point():
-        raise PluginError(f"expected measurements ({n}, c) of measure(values, items), found {described(values)}")
+        raise PluginError(f"expected measure(values, items) to return measurements ({n}, c), found {described(values)}")
 
 
 KIND = Kind(

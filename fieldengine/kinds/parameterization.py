@@ -38,11 +38,12 @@ def check_layers(found: Any, known: Mapping[str, Any]) -> None:
     """Raise PluginError where what comes back is not as many layers as were given."""
     layers = known["layers"]
     if not isinstance(found, Sequence) or isinstance(found, str):
-        raise PluginError(f"expected {len(layers)} layers of apply, found {described(found)}")
+        raise PluginError(f"expected apply to return {len(layers)} layers, found {described(found)}")
     strange = [layer for layer in found if not isinstance(layer, nn.Module)]
     if len(found) != len(layers) or strange:
         inside = f", among them {described(strange[0])}" if strange else ""
-        raise PluginError(f"expected {len(layers)} layers of apply, each an nn.Module; found {len(found)}{inside}")
+        said = f"expected apply to return {len(layers)} layers, each an nn.Module"
+        raise PluginError(f"{said}; found {len(found)}{inside}")
 
 
 KIND = Kind(

@@ -27,7 +27,7 @@ def is_count(found: Any, least: int = 1) -> TypeGuard[int]:
 def is_module(found: Any, verb: str, expected: str) -> None:
     """Raise PluginError where what `verb` returned is no nn.Module, or one whose state no checkpoint holds."""
     if not isinstance(found, nn.Module):
-        raise PluginError(f"expected {expected} of {verb}, found {described(found)}; it must be an nn.Module")
+        raise PluginError(f"expected {verb} to return {expected}, found {described(found)}; it must be an nn.Module")
     for name, value in found.state_dict().items():
         if not isinstance(value, Tensor):
             raise PluginError(f"expected tensors in the state of {type(found).__name__}; {name} is {described(value)}")

@@ -91,20 +91,20 @@ def rays_through(aabb: Aabb) -> Rays:
 def check_samples(samples: Any, n_rays: int) -> None:
     """Raise PluginError where intervals are not packed: of one length, rays in ascending order, none backwards."""
     if not isinstance(samples, Samples):
-        raise PluginError(f"expected Samples of sample(rays, query, generator), found {described(samples)}")
+        raise PluginError(f"expected sample(rays, query, generator) to return Samples, found {described(samples)}")
     index = samples.ray_indices
     lengths = {"t_starts": samples.t_starts.shape, "t_ends": samples.t_ends.shape, "ray_indices": index.shape}
     if len(set(lengths.values())) > 1 or index.ndim != 1:
         listing = ", ".join(f"{name} {tuple(shape)}" for name, shape in lengths.items())
-        raise PluginError(f"expected as many starts, ends and rays of samples, each (m,); found {listing}")
+        raise PluginError(f"expected t_starts, t_ends and ray_indices of one length, each (m,); found {listing}")
     if index.dtype != torch.int64:
         raise PluginError(f"expected int64 ray_indices, found {described(index)}")
     if samples.n_rays != n_rays:
         raise PluginError(f"expected samples of {n_rays} rays, found n_rays {samples.n_rays}")
     if len(index) and (bool((index[1:] < index[:-1]).any()) or int(index[0]) < 0 or int(index[-1]) >= n_rays):
-        raise PluginError(f"expected ray_indices that never descend, of 0 to {n_rays - 1}; found others")
+        raise PluginError(f"expected ray_indices in ascending order from 0 to {n_rays - 1}; found others")
     if bool((samples.t_ends < samples.t_starts).any()):
-        raise PluginError("expected samples that end behind their start; some end before it")
+        raise PluginError("expected samples that end after they start; some end before")
 
 
 KIND = Kind(

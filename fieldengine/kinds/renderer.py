@@ -44,7 +44,7 @@ class Renderer(Module, Protocol):
 
 
 def check_renderer(found: Any, known: Mapping[str, Any]) -> None:
-    """Raise PluginError where what was built is no renderer. What it renders is looked at once there are items."""
+    """Raise PluginError where what was built is not a renderer. What it renders is checked once there are items."""
     is_module(found, "build", "a renderer")
     has_methods(
         found,
@@ -60,19 +60,19 @@ def check_renderer(found: Any, known: Mapping[str, Any]) -> None:
 def check_max_batch(found: Any, wanted: int) -> None:
     """Raise PluginError where a step would get no number of items, or more than it wants."""
     if not is_count(found) or found > wanted:
-        raise PluginError(f"expected 1 to {wanted} of max_batch({wanted}), found {found!r}")
+        raise PluginError(f"expected max_batch({wanted}) to return 1 to {wanted}, found {found!r}")
 
 
 def check_rendered(found: Any, n: int) -> None:
     """Raise PluginError where n items were not rendered to a row each."""
     if not isinstance(found, Rendered):
-        raise PluginError(f"expected Rendered of render(field, items, ...), found {described(found)}")
+        raise PluginError(f"expected render(field, items, ...) to return Rendered, found {described(found)}")
     values = found.values
     if not isinstance(values, Tensor) or values.ndim != 2 or len(values) != n or not values.is_floating_point():
-        raise PluginError(f"expected values ({n}, c) of {n} items, found {described(values)}")
+        raise PluginError(f"expected values ({n}, c) for {n} items, found {described(values)}")
     for name, part in (("opacity", found.opacity), ("depth", found.depth)):
         if part is not None and (not isinstance(part, Tensor) or part.shape != (n,)):
-            raise PluginError(f"expected {name} ({n},) or None of {n} items, found {described(part)}")
+            raise PluginError(f"expected {name} ({n},) or None for {n} items, found {described(part)}")
     if found.samples is not None and not isinstance(found.samples, Samples):
         raise PluginError(f"expected Samples or None as samples, found {described(found.samples)}")
     check_losses(found.losses, n)
@@ -81,7 +81,7 @@ def check_rendered(found: Any, n: int) -> None:
 def check_losses(losses: Any, n: int) -> None:
     """Raise PluginError for losses that are not by name, and a number per item."""
     if not isinstance(losses, Mapping) or not all(isinstance(name, str) for name in losses):
-        raise PluginError(f"expected losses by name, found {described(losses)}")
+        raise PluginError(f"expected a mapping from names to losses, found {described(losses)}")
     for name, loss in losses.items():
         if not isinstance(loss, Tensor) or loss.shape != (n,):
             raise PluginError(f'expected the loss "{name}" to have shape ({n},), one per item; found {described(loss)}')

@@ -111,6 +111,6 @@ _records: list[Record] = []
 
 
 def note(operation: str, backend: str) -> None:
-    """Tell the records that are open who runs an operation."""
+    """Tell the open records which backend runs an operation."""
     for record in _records:
         record.add(operation, backend)

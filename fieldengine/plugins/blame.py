@@ -1,6 +1,6 @@
 """Whose fault it is: an exception becomes an error that names a plugin, its distribution and version, file and line.
 
-Only strangers are blamed, plugins of other distributions. What goes wrong in our own code is a bug and stays one.
+Only third-party plugins are blamed. An exception in our own code is a bug and stays one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from fieldengine.plugins.registry import Plugin
 
 @contextmanager
 def called(what: str, plugins: Sequence[Plugin]) -> Iterator[None]:
-    """Inside the block the first of these plugins does `what`, with the help of the others.
+    """Run a block in which the first of these plugins does `what`, with the help of the others.
 
-    What goes wrong in a stranger's code, or with what a stranger gave to ours, becomes a PluginError in his name.
-    ValueError passes: by it a plugin refuses. So do our own errors, but a PluginError without a name gets one.
+    An exception in a stranger's code, or from what a stranger passed to ours, becomes a PluginError that names the
+    stranger. ValueError passes, since a plugin refuses by it. Our own errors pass too; a PluginError without a name
+    gets one.
     """
     try:
         yield
@@ -43,11 +44,11 @@ def called(what: str, plugins: Sequence[Plugin]) -> Iterator[None]:
 
 @contextmanager
 def blaming(plugins: Iterable[Plugin], error: Callable[[str], FieldEngineError] | None = None) -> Iterator[None]:
-    """What goes wrong in a stranger's code inside the block becomes an error in his name.
+    """Run a block in which an exception in a stranger's code becomes an error that names the stranger.
 
     Args:
         plugins: those that may be at work.
-        error: makes the error from its text, and is to be used for any PluginError; None leaves it one.
+        error: makes the error from its text, for every PluginError; None leaves it a PluginError.
     """
     try:
         yield
@@ -85,9 +86,9 @@ class Fault:
 
 
 def blamed(plugins: Iterable[Plugin], reason: BaseException) -> Fault | None:
-    """The innermost place in a stranger's code that an exception came through; None where it came through none.
+    """The innermost place in a stranger's code that an exception passed; None if it passed no stranger's code.
 
-    Of one that was raised from another, the other counts.
+    Of an exception raised from another, the other counts.
     """
     strangers = [plugin for plugin in plugins if not plugin.is_own]
     fault, error = None, reason
@@ -109,7 +110,7 @@ def _owners(plugins: Iterable[Plugin], frame: FrameType) -> tuple[Plugin, ...]:
 
 
 def _suspected(plugins: Sequence[Plugin], what: str, said: str) -> PluginError:
-    """Of what went wrong in no stranger's line: the fault is that of the called plugin, or of a stranger in it."""
+    """The error for an exception outside a stranger's code: it names the called plugin, or a stranger that it holds."""
     first, strangers = plugins[0], [plugin for plugin in plugins if not plugin.is_own]
     if not first.is_own or not strangers:
         return first.error(said)

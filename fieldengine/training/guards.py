@@ -50,10 +50,10 @@ def hook_call(fit: Fit, hook: Any, what: str) -> Iterator[None]:
 def checked_state(found: Any) -> Mapping[str, Any]:
     """The state of a hook. Raises PluginError where a checkpoint cannot hold it."""
     if not isinstance(found, Mapping):
-        raise PluginError(f"expected a mapping of state_dict(), found {described(found)}")
+        raise PluginError(f"expected state_dict() to return a mapping, found {described(found)}")
     for name, value in named_leaves(found):
         if not isinstance(value, Tensor | str | int | float | None):
-            raise PluginError(f"expected tensors, numbers and texts of state_dict(); {name} is {described(value)}")
+            raise PluginError(f"expected state_dict() to hold tensors, numbers and texts; {name} is {described(value)}")
     return found
 
 

@@ -213,7 +213,7 @@ BROKEN = """
 @pytest.mark.parametrize(
     ("cls", "said"),
     [
-        ("Flat", r"expected directions \(3, 3\) of unproject, found float32 of shape \(3, 2\)"),
+        ("Flat", r"expected unproject to return directions \(3, 3\), found float32 of shape \(3, 2\)"),
         ("Lost", r"expected project\(unproject\(x\)\) to be x without distortion; it is off by"),
         ("Countless", "has no n_parameters, which cameras need"),
         ("Renamed", "asks for pixels and does not take plane; the engine offers plane, parameters"),

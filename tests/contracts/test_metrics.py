@@ -167,7 +167,7 @@ def test_a_stranger_s_metric_is_computed_named_and_has_keys(
 @pytest.mark.parametrize(
     ("cls", "said"),
     [
-        ("Words", "expected a number of score, found str"),
+        ("Words", "expected score to return a number, found str"),
         ("Fails", r"failed in Fails.score with AttributeError: .*stranger_of_a_seam\.py:\d+"),
         ("Asks", "Asks.score asks for truth; the engine offers values, target, comparison"),
         ("Undecided", "has no higher_is_better, which metrics need"),

@@ -238,10 +238,10 @@ def test_a_stranger_s_sampler_trains_like_any_other(install: Any, scene: Callabl
 @pytest.mark.parametrize(
     ("cls", "said"),
     [
-        ("Backwards", "expected samples that end behind their start; some end before it"),
-        ("Unsorted", "expected ray_indices that never descend, of 0 to 2; found others"),
-        ("Short", r"expected as many starts, ends and rays of samples, each \(m,\); found t_starts \(2,\)"),
-        ("Pair", r"expected Samples of sample\(rays, query, generator\), found tuple"),
+        ("Backwards", "expected samples that end after they start; some end before"),
+        ("Unsorted", "expected ray_indices in ascending order from 0 to 2; found others"),
+        ("Short", r"expected t_starts, t_ends and ray_indices of one length, each \(m,\); found t_starts \(2,\)"),
+        ("Pair", r"expected sample\(rays, query, generator\) to return Samples, found tuple"),
         ("Fails", r"failed in Fails\.build\S* with AttributeError: .*missing.* \(.*stranger_of_a_seam\.py:\d+\)"),
         ("Dreams", "Dreams.build asks for context; the engine offers aabb"),
         ("Bare", r"Identity has no sample and no losses and no max_batch and no update\(\), which a ray sampler needs"),

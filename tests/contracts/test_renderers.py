@@ -238,7 +238,7 @@ def test_a_stranger_s_renderer_trains_like_any_other(
     ("cls", "said"),
     [
         ("Thin", r"values of shape \(4, 1\) for 4 items; the data has \(4, 3\)"),
-        ("Halved", r"expected values \(4, c\) of 4 items, found float32 of shape \(2, 3\)"),
+        ("Halved", r"expected values \(4, c\) for 4 items, found float32 of shape \(2, 3\)"),
         (
             "Scored",
             r'of stranger 1\.0: expected the loss "odd" to have shape \(4,\), one per item; found float32',
@@ -248,7 +248,7 @@ def test_a_stranger_s_renderer_trains_like_any_other(
         ("Strict", r"of stranger 1\.0: failed in .* with ZeroDivisionError: .*stranger_of_a_seam\.py:\d+"),
         ("Bare", r"of stranger 1\.0: Identity has no check and no render and no max_batch and no update\(\)"),
         ("Dreams", r"of stranger 1\.0: .*Dreams\.build asks for scene; the engine offers aabb"),
-        ("NoModule", r"of stranger 1\.0: expected a renderer of build, found object; it must be an nn\.Module"),
+        ("NoModule", r"of stranger 1\.0: expected build to return a renderer, found object; it must be an nn\.Module"),
     ],
 )
 def test_a_broken_renderer_is_named_before_training_with_what_was_expected(
