@@ -12,9 +12,9 @@ PACKAGE = ROOT / "fieldengine"
 PLUGINS = ROOT / "plugins" / "fieldengine_plugins"
 
 ORDER = [
-    "types", "errors", "memory", "spectrum", "progress", "kinds", "api", "plugins", "config", "ops", "precision", "ntk",
-    "cameras", "domain", "fields", "operators", "ray_samplers", "renderers", "export", "datasets", "metrics",
-    "training", "runs", "testing", "report", "sweep", "cli",
+    "types", "errors", "memory", "spectrum", "progress", "files", "kinds", "api", "plugins", "config", "ops",
+    "precision", "ntk", "cameras", "domain", "fields", "operators", "ray_samplers", "renderers", "export", "datasets",
+    "metrics", "training", "runs", "testing", "report", "sweep", "cli",
 ]  # fmt: skip
 OPEN_TO_PLUGINS = ("fieldengine.api", "fieldengine.fields", "fieldengine.ops", "fieldengine.ntk", "fieldengine_plugins")
 

@@ -13,9 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fieldengine.cameras.camera import Camera
-from fieldengine.datasets.images import downscaled, premultiplied, read_image, to_float
+from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.datasets.multiview import CameraImages, MultiviewDataset
 from fieldengine.errors import DataError
+from fieldengine.files.image import read_image
 from fieldengine.types import Aabb, RunContext
 
 SPLITS = ("train", "val", "test")
@@ -152,7 +153,7 @@ def _pose(path: Path, i: int, frame: dict[str, Any]) -> Tensor:
 
 def _read_rgba(file: Path, downscale: int) -> Tensor:
     """(h, w, 4) uint8, colour times alpha."""
-    image = to_float(torch.from_numpy(read_image(file)))
+    image = to_float(torch.from_numpy(read_image(file).values))
     channels = image.shape[2]
     if channels in (1, 2):
         image = torch.cat([image[..., :1].expand(-1, -1, 3), image[..., 1:]], dim=-1)

@@ -13,9 +13,10 @@ from torch import Generator, Tensor
 
 from fieldengine.cameras.grid import SignalGrid
 from fieldengine.datasets.images import color as named_color
-from fieldengine.datasets.images import downscaled, over, premultiplied, read_image, to_float
+from fieldengine.datasets.images import downscaled, over, premultiplied, to_float
 from fieldengine.datasets.mask import NO_MASK, Mask, Whole
 from fieldengine.errors import DataError
+from fieldengine.files.image import read_image
 from fieldengine.types import Aabb, Batch, Domain, RunContext, View
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -50,7 +51,8 @@ class Image:
     """pixels that are not learnt from, or an image that is dark there"""
 
     def build(self, *, context: RunContext) -> ImageDataset:
-        stored = torch.from_numpy(read_image(self.path))
+        file = read_image(self.path)
+        stored = torch.from_numpy(file.values)
         whole = (stored.shape[0], stored.shape[1])
         if self.crop is not None:
             stored = cropped(stored, self.crop, self.path)
@@ -71,7 +73,10 @@ class Image:
             shrunk = f" after downscale {self.downscale}" if self.downscale > 1 else ""
             raise DataError(self.path, f"is {size} pixels{shrunk}; a field needs at least 2x2")
         hidden = self.mask.hidden(image.shape[0], image.shape[1], whole, self.crop, self.downscale)
-        return ImageDataset(image.to(context.device), self.grid, None if hidden is None else hidden.to(context.device))
+        notes = [f"{self.path}: {note}" for note in file.notes]
+        return ImageDataset(
+            image.to(context.device), self.grid, None if hidden is None else hidden.to(context.device), notes
+        )
 
 
 def cropped(image: Tensor, crop: tuple[int, int, int, int], path: Path) -> Tensor:
@@ -99,7 +104,9 @@ class ImageDataset:
         image: Tensor,
         placement: Literal["corners", "centres", "isotropic"],
         hidden: Tensor | None = None,
+        notes: Sequence[str] = (),
     ):
+        self._notes = notes
         height, width, channels = image.shape
         self.grid = SignalGrid.of((height, width), placement)
         self.pixels = image.reshape(-1, channels)
@@ -121,4 +128,4 @@ class ImageDataset:
         return [View("image", self.grid, to_float(self.pixels), None, self.hidden)]
 
     def notes(self) -> Sequence[str]:
-        return []
+        return self._notes

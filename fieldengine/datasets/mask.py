@@ -11,8 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fieldengine.datasets.images import downscaled, read_image, to_float
+from fieldengine.datasets.images import downscaled, to_float
 from fieldengine.errors import DataError
+from fieldengine.files.image import read_image
 
 Whole = Annotated[int, Field(ge=0)]
 Span = tuple[Whole, Whole]
@@ -93,7 +94,7 @@ def dark(
     """Where a mask image is below mid-grey, (height, width) bool. Raises DataError where its size does not fit."""
     if not path.exists():
         raise DataError(path, "no such file. Set `dataset.mask` to an image, or to {random: 0.5}")
-    image = to_float(torch.from_numpy(read_image(path)))
+    image = to_float(torch.from_numpy(read_image(path).values))
     bright = image[..., : 3 if image.shape[2] > 2 else 1].mean(dim=-1, keepdim=True)
     if bright.shape[:2] == stored and stored != size:
         left, top, width, height = crop or (0, 0, stored[1], stored[0])

@@ -17,8 +17,9 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from fieldengine.datasets.image import Image, ImageDataset
-from fieldengine.datasets.images import color, downscaled, over, premultiplied, read_image
+from fieldengine.datasets.images import color, downscaled, over, premultiplied
 from fieldengine.errors import DataError
+from fieldengine.files.image import read_image
 from fieldengine.types import RunContext
 
 Build = Callable[..., ImageDataset]
@@ -58,7 +59,7 @@ def image_of(dataset: ImageDataset) -> Tensor:
 @pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (6, 4)], ids=["grey", "RGB", "RGBA"])
 def test_every_value_of_a_png_is_read_exactly(colour_type: int, channels: int, kind: Any, tmp_path: Path):
     values = noise(5, 7, channels, high=np.iinfo(kind).max + 1, kind=kind)
-    found = read_image(write_png(tmp_path / "a.png", values, colour_type))
+    found = read_image(write_png(tmp_path / "a.png", values, colour_type)).values
     assert found.dtype == kind
     assert np.array_equal(found, values)
 
@@ -66,7 +67,7 @@ def test_every_value_of_a_png_is_read_exactly(colour_type: int, channels: int, k
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_grey_with_transparency_keeps_both_exactly(kind: Any, tmp_path: Path):
     values = noise(5, 7, 2, high=np.iinfo(kind).max + 1, kind=kind)
-    found = read_image(write_png(tmp_path / "a.png", values, 4))
+    found = read_image(write_png(tmp_path / "a.png", values, 4)).values
     assert found.dtype == kind
     assert found.shape[2] in (2, 4)
     assert np.array_equal(found[..., [0, -1]], values)
@@ -77,7 +78,7 @@ def test_sixteen_bit_colour_written_by_another_program_is_read_exactly(tmp_path:
     iio.imwrite(
         path, values, plugin="pyav", codec="png", in_pixel_format="rgb48le", out_pixel_format="rgb48be", is_batch=False
     )
-    assert np.array_equal(read_image(path), values)
+    assert np.array_equal(read_image(path).values, values)
     torch.testing.assert_close(image_of(build(path)), torch.from_numpy(values.astype(np.float32) / 65535))
 
 
@@ -87,7 +88,7 @@ def test_a_photograph_taken_sideways_is_turned_upright(tmp_path: Path, orientati
     exif = PillowImage.Exif()
     exif[0x0112] = orientation
     PillowImage.fromarray(pixels).save(tmp_path / "sideways.png", exif=exif)
-    np.testing.assert_array_equal(read_image(tmp_path / "sideways.png"), np.rot90(pixels, turn))
+    np.testing.assert_array_equal(read_image(tmp_path / "sideways.png").values, np.rot90(pixels, turn))
 
 
 def test_a_palette_becomes_its_colours(tmp_path: Path):
@@ -96,7 +97,7 @@ def test_a_palette_becomes_its_colours(tmp_path: Path):
     image.putdata([0, 1, 2, 2, 1, 0])
     image.save(tmp_path / "a.png")
     red, green, dark = [255, 0, 0], [0, 255, 0], [9, 8, 7]
-    assert read_image(tmp_path / "a.png").tolist() == [[red, green, dark], [dark, green, red]]
+    assert read_image(tmp_path / "a.png").values.tolist() == [[red, green, dark], [dark, green, red]]
 
 
 def test_a_transparent_entry_of_a_palette_stays_transparent(tmp_path: Path):
@@ -104,7 +105,7 @@ def test_a_transparent_entry_of_a_palette_stays_transparent(tmp_path: Path):
     image.putpalette([255, 0, 0, 0, 255, 0])
     image.putdata([0, 1, 1, 0])
     image.save(tmp_path / "a.png", transparency=1)
-    found = read_image(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png").values
     assert found.shape == (2, 2, 4)
     assert found[..., 3].tolist() == [[255, 0], [0, 255]]
 
@@ -112,7 +113,7 @@ def test_a_transparent_entry_of_a_palette_stays_transparent(tmp_path: Path):
 def test_a_mask_of_one_bit_becomes_black_and_white(tmp_path: Path):
     mask = noise(4, 5, high=2).astype(bool)
     PillowImage.fromarray(mask).save(tmp_path / "a.png")
-    found = read_image(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png").values
     assert found.dtype == np.uint8
     assert np.array_equal(found[..., 0], np.where(mask, 255, 0))
 
@@ -120,7 +121,7 @@ def test_a_mask_of_one_bit_becomes_black_and_white(tmp_path: Path):
 def test_a_photograph_in_printers_colours_comes_out_in_its_own(tmp_path: Path):
     plain = np.full((16, 16, 3), (200, 100, 50), dtype=np.uint8)
     PillowImage.fromarray(plain).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
-    found = read_image(tmp_path / "a.jpg")
+    found = read_image(tmp_path / "a.jpg").values
     assert found.shape == plain.shape
     assert np.abs(found.astype(int) - plain).max() <= 8
 
@@ -128,13 +129,13 @@ def test_a_photograph_in_printers_colours_comes_out_in_its_own(tmp_path: Path):
 def test_floats_are_taken_as_brightness_from_nought_to_one(tmp_path: Path):
     values = np.array([[0.0, 0.25], [1.0, 2.0]], dtype=np.float32)
     PillowImage.fromarray(values).save(tmp_path / "a.tiff")
-    assert read_image(tmp_path / "a.tiff")[..., 0].tolist() == [[0, 16384], [65535, 65535]]
+    assert read_image(tmp_path / "a.tiff").values[..., 0].tolist() == [[0, 16384], [65535, 65535]]
 
 
 def test_the_first_image_of_an_animation_is_taken(tmp_path: Path):
     frames = np.stack([np.full((4, 6, 3), 250, np.uint8), np.full((4, 6, 3), 5, np.uint8)])
     iio.imwrite(tmp_path / "a.gif", frames)
-    assert read_image(tmp_path / "a.gif").min() >= 245
+    assert read_image(tmp_path / "a.gif").values.min() >= 245
 
 
 # ------------------------------------------------------------------------------------------------- what is made of it

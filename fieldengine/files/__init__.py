@@ -1,0 +1,1 @@
+"""Reading files as people have them: what is used, what is refused, and what the user is told."""
