@@ -42,13 +42,20 @@ class Origin:
 
 @dataclass(frozen=True)
 class Node:
-    """A value and its origin: a dict of nodes, a list of nodes, or a plain scalar (str, bool, int, float, None)."""
+    """A value and its origin: a dict of nodes, a list of nodes, or a plain scalar (str, bool, int, float, None).
+
+    Attributes:
+        text: the value of an override as it was typed, for keys that take text as it is; None elsewhere.
+    """
 
     value: Any
     origin: Origin
+    text: str | None = None
 
     def plain(self) -> Any:
-        """The value without origins."""
+        """The value without origins. Raises SceneError for an override that is not valid YAML."""
+        if isinstance(self.value, SceneError):
+            raise self.value
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -83,13 +90,20 @@ def read(path: Path) -> Node:
 
 
 def parse_override(text: str) -> tuple[str, Node]:
-    """`a.b.c=value` -> the key and the value read as YAML, its paths relative to the working directory."""
+    """`a.b.c=value` -> the key and the value read as YAML, its paths relative to the working directory.
+
+    What is not valid YAML may still be the name of a file: the node holds the error until somebody asks for its value.
+    """
     key, equals, value = text.partition("=")
     key = key.strip()
     origin = Origin(base=Path(), override=text)
     if not equals or not key or any(not part for part in key.split(".")):
         raise origin.error("is not KEY=VALUE, such as training.steps=500")
-    return key, _load(value, origin) if value.strip() else Node("", origin)
+    try:
+        node = _load(value, origin) if value.strip() else Node("", origin)
+    except SceneError as reason:
+        node = Node(reason, origin)
+    return key, replace(node, text=value)
 
 
 def from_python(value: Any, origin: Origin) -> Node:

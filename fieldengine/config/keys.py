@@ -65,6 +65,15 @@ class Key:
         return self.default is MISSING and (self.slot is None or self.slot.default is None or self.many)
 
     @property
+    def is_path(self) -> bool:
+        """Whether it holds the name of a file or a folder."""
+        return Path in _choices(self.annotation)
+
+    @property
+    def may_be_null(self) -> bool:
+        return type(None) in _choices(self.annotation)
+
+    @property
     def block(self) -> type[Any] | None:
         """The dataclass of a plain nested block, or None."""
         bare = bare_type(self.annotation)
@@ -128,11 +137,8 @@ def _type(annotation: Any) -> _Type:
 
 def held(annotation: Any) -> Held | None:
     """What kind of plugin an annotation stands for; None for any other annotation."""
-    bare = bare_type(annotation)
-    if typing.get_origin(bare) in (typing.Union, types.UnionType):
-        others = [bare_type(part) for part in typing.get_args(bare) if part is not type(None)]
-        bare = others[0] if len(others) == 1 else bare
-    kind = KIND_OF.get(bare) if isinstance(bare, type) else None
+    parts = [part for part in _choices(annotation) if part is not type(None)]
+    kind = KIND_OF.get(parts[0]) if len(parts) == 1 and isinstance(parts[0], type) else None
     slot = marked(annotation, Slot)
     return None if kind is None else Held(kind, slot.default if slot else kind.default)
 
@@ -159,6 +165,13 @@ def attribute_docs(cls: type[Any]) -> dict[str, str]:
 def marked(annotation: Any, mark: type[Mark]) -> Mark | None:
     """What an `Annotated` carries of this type."""
     return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, mark)), None)
+
+
+def _choices(annotation: Any) -> list[Any]:
+    """The types that a union offers; of any other annotation the type itself."""
+    bare = bare_type(annotation)
+    is_union = typing.get_origin(bare) in (typing.Union, types.UnionType)
+    return [bare_type(part) for part in typing.get_args(bare)] if is_union else [bare]
 
 
 def bare_type(annotation: Any) -> Any:

@@ -158,7 +158,7 @@ def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading
 
 
 def _validate(key: Key, child: Node, where: str) -> Any:
-    plain = child.plain()
+    plain = child.plain() if child.text is None or not key.is_path else _path(key, child.text, child.origin, where)
     endless = [leaf for leaf in leaves(plain) if isinstance(leaf, float) and not math.isfinite(leaf)]
     if endless:
         raise child.origin.error(f"expected a finite number, found {endless[0]}", where)
@@ -173,6 +173,15 @@ def _validate(key: Key, child: Node, where: str) -> Any:
         stop = "." if hint else ""
         message = f"{_complaint(options, reason)}, found {_show(plain)}{stop}{hint}"
         raise child.origin.error(message, where) from reason
+
+
+def _path(key: Key, text: str, origin: Origin, where: str) -> str | None:
+    """A path as it was typed in an override, whatever it would mean as YAML; null where the key may be left out."""
+    if key.may_be_null and text in ("", "null", "~"):
+        return None
+    if any("\ud800" <= letter <= "\udfff" for letter in text):  # how Python holds bytes that are not UTF-8
+        raise origin.error("is a file name in another encoding than UTF-8; rename the file", where)
+    return text
 
 
 def _complaint(options: list[str], reason: ValidationError) -> str:

@@ -397,6 +397,33 @@ def test_a_path_is_relative_to_the_file_that_names_it_and_an_overrides_path_to_t
         assert read_scene(path, overrides).plain["dataset"]["path"] == str(here / "b.png")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["photo #1.png", "0001", "1e3", "true", "my: photo.png", "[a].png", "{a}.png", "@x.png", "*.png", "!x", "'q'.png",
+     "%41.png", "a=b.png", " x.png", "- x", "café 图.png", "x: [", "null.png", "a\tb.png"],
+)  # fmt: skip
+def test_an_override_of_a_path_is_taken_as_it_was_typed(name: str, scene: Write, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = read_scene(scene(IMAGE), [f"dataset.path={name}"])
+    assert found.plain["dataset"]["path"] == str(tmp_path / name)
+    written = tmp_path / "again.yaml"
+    written.write_text(document.write(found.plain), encoding="utf-8")
+    assert read_scene(written).plain == found.plain
+    if name == "my: photo.png":
+        return  # where a block may stand, this is one
+    assert read_scene(scene(IMAGE), [f"dataset.mask={name}"]).plain["dataset"]["mask"]["file"] == str(tmp_path / name)
+
+
+def test_an_override_may_still_give_a_block_or_null_where_a_path_may_stand(scene: Write):
+    assert read_scene(scene(IMAGE), ["dataset.mask={random: 0.5}"]).plain["dataset"]["mask"]["random"] == 0.5
+    assert read_scene(scene(IMAGE), ["dataset.mask.file=null"]).plain["dataset"]["mask"]["file"] is None
+
+
+def test_a_file_name_that_is_not_utf8_is_refused_in_one_sentence(scene: Write):
+    with pytest.raises(SceneError, match="another encoding than UTF-8; rename the file"):
+        read_scene(scene(IMAGE), ["dataset.path=caf\udce9.png"])
+
+
 def test_the_written_path_is_absolute_so_that_a_run_is_found_from_anywhere(tmp_path: Path, monkeypatch):
     (tmp_path / "s.yaml").write_text(IMAGE, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
