@@ -87,16 +87,19 @@ WHOLE = """
 dataset:
   type: refined
   degrees: 2
-  lr_scale: 0.05
-  inner: {type: procedural, views: 20, test_views: 1, size: 64, random_background: false}
+  inner: {type: procedural, views: 20, test_views: 1, size: 128, random_background: false}
 field:
-  encoding: {type: progressive, encoding: {type: frequency, n_frequencies: 6}, start: 2, until: 0.6}
+  encoding:
+    type: progressive
+    encoding: {type: hash_grid, n_levels: 6, log2_table: 15, coarsest: 4, finest: 64, interpolation: smoothstep}
+    start: 2
+    until: 0.5
   direction_encoding: identity
   width: 64
   depth: 2
   color_depth: 1
-renderer: {sampler: {type: stratified, n_samples: 32, near: 1.8}}
-training: {steps: 1500, batch_size: 768, lr: 1.0e-2, loss: smooth_l1, seed: 0, tile: 512}
+renderer: {sampler: {type: occupancy, resolution: 64, steps: 192, samples_per_step: 32768}}
+training: {steps: 3000, batch_size: 2048, lr: 1.0e-2, loss: smooth_l1, seed: 0}
 """
 
 Make = Callable[..., Fit]
@@ -197,12 +200,16 @@ def test_twenty_poses_that_are_two_degrees_off_come_back_to_a_fifth_of_one(insta
     fit, _ = build_fit(config, build_dataset(config, context), context)
     data: Any = fit.dataset
     before = errors(data.rotations().detach())
+    # Turning cameras around the origin is nearly a stretch of the scene, which a blurred field cannot tell apart: poses
+    # wait until there is something to see, and the learning rate stays high enough to undo what was turned too far.
     for step in range(config.training.steps):
+        done = step / config.training.steps
         for module in fit.field.modules():
             if hasattr(module, "advance"):
-                module.advance(step / config.training.steps)
+                module.advance(done)
         for group in fit.optimizer.param_groups:
-            group["lr"] = group["base_lr"] * 0.1 ** (step / config.training.steps)
+            waits = done < 0.1 and any(parameter is data.turns for parameter in group["params"])
+            group["lr"] = 0.0 if waits else group["base_lr"] * 0.2**done
         training_step(fit, step)
     after = errors(data.rotations().detach())
     assert float(before.mean()) > 1.5
