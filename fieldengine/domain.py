@@ -41,10 +41,15 @@ def restore(found: Mapping[str, Any], device: torch.device, registry: Registry) 
     """The inverse of `describe`. Raises KeyError, TypeError or ValueError for what is not a domain."""
     a, b, c = (float(v) for v in found["centre"])
     x, y, z = (float(v) for v in found["up"])
+    aabb, out_dim = Aabb.of(*found["aabb"]), int(found["out_dim"])
+    if not bool((aabb.lower < aabb.upper).all()) or not bool((aabb.upper - aabb.lower).isfinite().all()):
+        raise ValueError(f"a box from {found['aabb'][0]} to {found['aabb'][1]} holds nothing")
+    if out_dim < 1:
+        raise ValueError(f"{out_dim} numbers per point")
     return Domain(
         task=str(found["task"]),
-        aabb=Aabb.of(*found["aabb"]).to(device),
-        out_dim=int(found["out_dim"]),
+        aabb=aabb.to(device),
+        out_dim=out_dim,
         grid=None if found["grid"] is None else restore_grid(found["grid"], registry),
         centre=(a, b, c),
         radius=float(found["radius"]),

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from fieldengine.errors import RunError
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of mallopt(3)
 
@@ -35,3 +42,23 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)
+
+
+class TensorsUpTo(TorchFunctionMode):
+    """Inside the block torch makes no tensor of more than `most` bytes for what `source` describes.
+
+    Raises RunError at the first one, before its memory is touched: `torch.empty` alone takes none from the system.
+    """
+
+    def __init__(self, most: int, source: Path):
+        super().__init__()
+        self._most, self._source = most, source
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.nbytes > self._most:
+            shape = tuple(result.shape)
+            raise RunError(self._source, f"describes a field with a tensor of {shape}, which the file does not hold")
+        return result

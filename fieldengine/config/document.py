@@ -7,19 +7,21 @@ take the place of a node from the node itself.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 
 from fieldengine.errors import SceneError
 
 MAX_BYTES = 100_000  # the reader that keeps lines takes seconds for more
 MAX_NODES = 20_000
 MAX_DEPTH = 20
+MAX_BITS = 1024
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,7 @@ def write(tree: Mapping[str, Any]) -> str:
 def _load(text: str, origin: Origin) -> Node:
     yaml = YAML(typ="rt", pure=True)
     try:
+        _check_depth(yaml.parse(text), origin)  # before it is loaded, for the loader calls itself level by level
         loaded = yaml.load(text)
     except MarkedYAMLError as reason:
         mark = reason.problem_mark or reason.context_mark
@@ -164,6 +167,17 @@ def _load(text: str, origin: Origin) -> Node:
     except (YAMLError, ValueError, RecursionError) as reason:
         raise origin.error(f"is not valid YAML: {' '.join(str(reason).split())}") from reason
     return _nodes(loaded, origin, _Budget(), 0)
+
+
+def _check_depth(events: Iterable[Any], origin: Origin) -> None:
+    """Raise SceneError where blocks and lists lie too deep in each other; stops reading there."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1 if origin.file else None
+            said = f"nests blocks and lists more than {MAX_DEPTH} deep; a scene is far flatter"
+            raise replace(origin, line=line).error(said)
 
 
 @dataclass
@@ -205,6 +219,8 @@ def _place(origin: Origin, parent: Any, key: Any) -> Origin:
 
 def _scalar(value: Any, origin: Origin) -> Any:
     # ruamel's scalars are subclasses that remember their spelling; only the value matters from here on
+    if isinstance(value, int) and value.bit_length() > MAX_BITS:  # Python refuses to print much longer ones
+        raise origin.error(f"holds a whole number of {value.bit_length()} bits; the most is {MAX_BITS}")
     for plain in (bool, int, float, str):
         if isinstance(value, plain):
             return plain(value)

@@ -6,11 +6,14 @@ and the metrics. It opens without the scene's data.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -21,7 +24,7 @@ from fieldengine.export.files import atomic, require_suffix
 from fieldengine.fields.collapse import collapsed_state
 from fieldengine.kinds.exporter import Trained
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,12 @@ class FieldExporter:
             for name, state in states.items()
             for key, value in state.items()
         }
-        header = {"format": FORMAT, "recipe": trained.recipe, "domain": describe(trained.domain)}
+        header = {
+            "format": FORMAT,
+            "recipe": trained.recipe,
+            "domain": describe(trained.domain),
+            "digest": digest(tensors),
+        }
         with atomic(out) as temporary:
             try:
                 save_file(tensors, temporary, metadata={"fieldengine": json.dumps(header)})
@@ -56,10 +64,41 @@ def read_field_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("fieldengine", "null"))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as reason:
+    except (SafetensorError, OSError, ValueError, RecursionError) as reason:
         raise RunError(path, f"is not a field file, or is cut short: {reason}") from reason
     if not isinstance(header, dict) or "domain" not in header:
         raise RunError(path, "is a safetensors file, but not one that `fieldengine export field` wrote")
+    if header.get("format") == 1:
+        return from_format_1(header), tensors
     if header.get("format") != FORMAT:
         raise RunError(path, f"has format {header.get('format')}; this fieldengine reads {FORMAT}. Update fieldengine")
     return header, tensors
+
+
+def check_numbers(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise RunError where a file's numbers are not those that were written; files of format 1 do not tell."""
+    if header["format"] == FORMAT and header.get("digest") != digest(tensors):
+        raise RunError(path, "is damaged: its numbers are not those that were written. Export the field again")
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all names, types, shapes and numbers."""
+    whole = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        whole.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return whole.hexdigest()
+
+
+def from_format_1(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The header as format 2 has it: a camera has a model, and a grid any number of axes. There was no digest."""
+    domain = dict(header["domain"])
+    if "sensor" not in domain:
+        return dict(header)
+    grid = domain.pop("sensor")
+    if grid is not None and grid["kind"] == "camera":
+        grid = {**grid, "name": "pinhole", "parameters": []}
+    elif grid is not None:
+        shape, measured = [grid["height"], grid["width"]], [grid["rows"], grid["columns"]]
+        grid = {"kind": "grid", "shape": shape, "measured": measured, "placement": grid["placement"]}
+    return {**header, "domain": {**domain, "grid": grid}}

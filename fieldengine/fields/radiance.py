@@ -33,9 +33,9 @@ class Radiance:
     """how layers of both MLPs hold their weights"""
     width: Annotated[int, Field(ge=1)] = 64
     """units of a hidden layer"""
-    depth: Annotated[int, Field(ge=0)] = 1
+    depth: Annotated[int, Field(ge=0, le=1000)] = 1
     """activated layers of the density MLP"""
-    color_depth: Annotated[int, Field(ge=0)] = 2
+    color_depth: Annotated[int, Field(ge=0, le=1000)] = 2
     """activated layers of the colour MLP"""
     features: Annotated[int, Field(ge=1)] = 15
     """numbers that the density MLP hands to the colour MLP"""

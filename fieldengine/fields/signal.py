@@ -29,7 +29,7 @@ class Signal:
     """how layers of the MLP hold their weights"""
     width: Annotated[int, Field(ge=1)] = 64
     """units of a hidden layer"""
-    depth: Annotated[int, Field(ge=0)] = 2
+    depth: Annotated[int, Field(ge=0, le=1000)] = 2
     """activated layers"""
     output: Output = "signed"
     """what the last layer returns: the value; the value stretched to [-1, 1], so that zero is mid-grey; or its logit"""

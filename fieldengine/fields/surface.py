@@ -28,7 +28,7 @@ class Surface:
     """how layers of the MLP hold their weights"""
     width: Annotated[int, Field(ge=1)] = 64
     """units of a hidden layer"""
-    depth: Annotated[int, Field(ge=0)] = 2
+    depth: Annotated[int, Field(ge=0, le=1000)] = 2
     """activated layers"""
     features: Annotated[int, Field(ge=0)] = 0
     """further numbers handed to a colour network"""

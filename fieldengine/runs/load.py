@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fieldengine import domain as domains
 from fieldengine.config.scene import SceneConfig
 from fieldengine.errors import PluginError, RunError
 from fieldengine.export.command import export_file
-from fieldengine.export.field import read_field_file
+from fieldengine.export.field import check_numbers, read_field_file
 from fieldengine.export.render import render_file
 from fieldengine.fields.collapse import collapse_like
 from fieldengine.kinds.dataset import Dataset
+from fieldengine.memory import TensorsUpTo
 from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, why_not
 from fieldengine.plugins.blame import blaming
 from fieldengine.plugins.guest import plugins_of
@@ -138,13 +139,14 @@ def load(path: str | Path, device: str = "auto", step: int | None = None) -> Run
     path, chosen = Path(path), choose_device(device)
     if path.is_file():
         header, tensors = read_field_file(path)
-        trained = _restored(header, path, chosen)
-        collapse_like(trained.field, {key.removeprefix("field."): value for key, value in tensors.items()})
-        for part, module in (("field", trained.field), ("renderer", trained.renderer)):
-            state = {
-                key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")
-            }
-            checkpoint.load_module(module, state, path, part)
+        weights, around = _of("field", tensors), _of("renderer", tensors)
+        held = sum(tensor.nbytes for tensor in tensors.values())
+        with TensorsUpTo(max(held, 1 << 26), path):  # a few bytes of options may promise a field of any size
+            trained = _restored(header, path, chosen)
+        collapse_like(trained.field, weights)
+        checkpoint.load_module(trained.field, weights, path, "field")
+        checkpoint.load_module(trained.renderer, around, path, "renderer")
+        check_numbers(header, tensors, path)
         return Run(None, trained, source=path)
     if not path.exists():
         raise RunError(path, "no such run folder or field file")
@@ -165,6 +167,10 @@ def load(path: str | Path, device: str = "auto", step: int | None = None) -> Run
     summary = folder.read_summary()
     trained.recipe["metrics"] = summary.get("metrics", {})
     return Run(path, trained, summary)
+
+
+def _of(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(f"{part}."): value for key, value in tensors.items() if key.startswith(f"{part}.")}
 
 
 def _restored(header: Mapping[str, Any], source: Path, device: torch.device, seed: int = 0) -> TrainedField:

@@ -80,10 +80,13 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_module(module: Module, state: Mapping[str, Any], path: Path, part: str) -> None:
-    """Give a module its tensors back.
+    """Give a module its tensors back. Raises RunError as `check_module`."""
+    check_module(module, state, path, part)
+    module.load_state_dict(dict(state))
 
-    Raises RunError that names every tensor missing, unexpected or of another shape.
-    """
+
+def check_module(module: Module, state: Mapping[str, Any], path: Path, part: str) -> None:
+    """Raise RunError that names every tensor missing, unexpected or of another shape."""
     wanted = module.state_dict()
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise RunError(path, f"is damaged: the state of the {part} is not made of tensors")
@@ -97,7 +100,6 @@ def load_module(module: Module, state: Mapping[str, Any], path: Path, part: str)
     if complaints:
         more = f"; and {len(complaints) - 4} more" if len(complaints) > 4 else ""
         raise RunError(path, f"does not fit the {part} of this scene: {'; '.join(complaints[:4])}{more}")
-    module.load_state_dict(dict(state))
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -129,21 +131,45 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, found: Mapping[str, Any], path: Path) -> None:
-    """Give an optimizer its state back; JSON has turned the numbers of parameters into text."""
-    expected = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {int(key): value for key, value in found["state"].items()}
-    for i, parameter in enumerate(expected):
+    """Give an optimizer its state and settings back. Raises RunError for what does not fit."""
+    groups = [len(group["params"]) for group in optimizer.param_groups]
+    try:
+        saved = [len(group["params"]) for group in found["param_groups"]]
+        state = {int(key): dict(value) for key, value in found["state"].items()}  # JSON has made text of the numbers
+    except (KeyError, TypeError, ValueError, AttributeError) as reason:
+        raise RunError(path, f"is damaged: the optimizer's state cannot be read ({reason})") from reason
+    if saved != groups:
+        raise RunError(
+            path, f"does not fit this scene: its optimizer has parameters in groups of {saved}, not {groups}"
+        )
+    for i, parameter in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         missing = {"step", "exp_avg", "exp_avg_sq"} - set(state.get(i, {})) if state else set()
         if missing:
             raise RunError(path, f"is damaged: optimizer state {i} has no {', '.join(sorted(missing))}")
         for name, value in state.get(i, {}).items():
-            if isinstance(value, Tensor) and value.ndim and value.shape != parameter.shape:
+            if not isinstance(value, Tensor):
+                raise RunError(path, f"is damaged: optimizer state {i}.{name} is no tensor")
+            if value.ndim and value.shape != parameter.shape:
                 raise RunError(
                     path,
                     f"does not fit this scene: optimizer state {i}.{name} has shape {tuple(value.shape)} "
                     f"instead of {tuple(parameter.shape)}",
                 )
+    for i, (group, settings) in enumerate(zip(optimizer.param_groups, found["param_groups"], strict=True)):
+        for name, value in group.items():
+            if name != "params" and not _alike(value, settings.get(name)):
+                raise RunError(
+                    path, f"is damaged: setting {name} of the optimizer's group {i} is {settings.get(name)!r}"
+                )
     try:
         optimizer.load_state_dict({**found, "state": state})
     except ValueError as reason:
         raise RunError(path, f"does not fit this scene: {reason}") from reason
+
+
+def _alike(own: Any, saved: Any) -> bool:
+    """Whether a setting may take another's place: a number a number's, as many of them a tuple's."""
+    if isinstance(own, list | tuple):
+        return isinstance(saved, list | tuple) and len(own) == len(saved) and all(map(_alike, own, saved))
+    is_number = isinstance(own, int | float) and not isinstance(own, bool)
+    return isinstance(saved, int | float) and not isinstance(saved, bool) if is_number else type(own) is type(saved)

@@ -254,6 +254,18 @@ def test_aliases_that_expand_without_end_are_refused(scene: Write):
 
 
 @pytest.mark.parametrize(
+    "text", ["a: " + "[" * 5000, "a: " + "{b: " * 5000, "- " * 5000 + "x", "? " * 5000, "[" * 30 + "]" * 30]
+)
+def test_text_that_nests_without_end_is_refused_before_it_takes_time(text: str, scene: Write):
+    assert "nests blocks and lists more than 20 deep" in str(refusal(scene(text + "\n")))
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "0x" + "f" * 5000, "-" + "9" * 4000])
+def test_a_number_too_long_to_print_is_refused(number: str, scene: Write):
+    assert "bits; the most is 1024" in str(refusal(scene(f"{IMAGE}training: {{steps: {number}}}\n")))
+
+
+@pytest.mark.parametrize(
     ("text", "suggestion"),
     [
         (f"{IMAGE}training: {{loss: smoothl1}}\n", "smooth_l1"),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import fieldengine
 from fieldengine.errors import FieldEngineError, RunError
+from fieldengine.export.field import digest
 from fieldengine.renderers.image import render_image
 from fieldengine.runs.load import Run
 
@@ -113,7 +114,7 @@ def test_a_field_file_holds_json_and_tensors_of_the_field_and_nothing_of_the_dat
         header = json.loads(file.metadata()["fieldengine"])
         names = set(file.keys())
     assert names == {f"field.{name}" for name in run.field.state_dict()}
-    assert set(header) == {"format", "recipe", "domain"}
+    assert set(header) == {"format", "recipe", "domain", "digest"}
     assert str(tmp_path) not in json.dumps(header), "no path of the run is in it"
 
 
@@ -145,11 +146,14 @@ def rewritten(path: Path, change: Callable[[Any, dict[str, Tensor]], Any]) -> No
         header = json.loads(file.metadata()["fieldengine"])
     tensors = load_file(path)
     header = change(header, tensors) or header
+    if isinstance(header, dict) and "digest" in header:
+        header["digest"] = digest(tensors)
     save_file(tensors, path, metadata={"fieldengine": json.dumps(header)})
 
 
+TABLE = {"type": "hash_grid", "n_levels": 32, "log2_table": 24, "finest": 100000}
 CHANGES: dict[str, tuple[Callable[[Any, dict[str, Tensor]], Any], str]] = {
-    "a newer format": (lambda header, tensors: header.update(format=2), "has format 2"),
+    "a newer format": (lambda header, tensors: header.update(format=3), "has format 3"),
     "a list": (lambda header, tensors: [1], "not one that"),
     "no domain": (lambda header, tensors: {"format": 1, "recipe": {}}, "not one that"),
     "no recipe": (lambda header, tensors: header.pop("recipe") and None, "damaged"),
@@ -158,6 +162,18 @@ CHANGES: dict[str, tuple[Callable[[Any, dict[str, Tensor]], Any], str]] = {
     "a domain that is text": (lambda header, tensors: header.update(domain="plane"), "damaged"),
     "a box of one corner": (lambda header, tensors: header["domain"].update(aabb=[[0, 0]]), "damaged"),
     "a box of letters": (lambda header, tensors: header["domain"].update(aabb=[["a"], ["b"]]), "damaged"),
+    "a box without extent": (lambda header, tensors: header["domain"].update(aabb=[[0, 0], [0, 0]]), "holds nothing"),
+    "a box turned over": (lambda header, tensors: header["domain"].update(aabb=[[1, 1], [0, 0]]), "holds nothing"),
+    "a box without end": (lambda header, tensors: header["domain"].update(aabb=[[0, 0], [1, 1e39]]), "holds nothing"),
+    "less than no values": (lambda header, tensors: header["domain"].update(out_dim=-1), "-1 numbers per point"),
+    "layers without end": (lambda header, tensors: header["recipe"]["field"].update(depth=10**6), "or equal to 1000"),
+    "a table that the file does not hold": (
+        lambda header, tensors: header["recipe"]["field"].update(encoding=TABLE),
+        "which the file does not hold",
+    ),
+    "layers that the file does not hold": (
+        lambda header, tensors: header["recipe"]["field"].update(width=10**8), "which the file does not hold",
+    ),
     "an unknown grid": (lambda header, tensors: header["domain"]["grid"].update(kind="eye"), "damaged"),
     "a grid without a size": (lambda header, tensors: header["domain"]["grid"].pop("shape") and None, "damaged"),
     "a tensor too few": (lambda header, tensors: tensors.pop("field.mlp.layers.1.bias") is None, "is missing"),
@@ -171,11 +187,48 @@ CHANGES: dict[str, tuple[Callable[[Any, dict[str, Tensor]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_field_file_that_was_tampered_with_is_a_run_error_that_says_how(whole: Path, name: str):
+def test_a_field_file_that_was_tampered_with_is_refused_with_what_is_wrong(whole: Path, name: str):
     change, complaint = CHANGES[name]
     rewritten(whole, change)
-    with pytest.raises(RunError, match=complaint):
+    with pytest.raises(FieldEngineError, match=complaint):
         fieldengine.load(whole)
+
+
+def test_a_bit_that_flipped_is_noticed(whole: Path):
+    data = bytearray(whole.read_bytes())
+    data[-3] ^= 64
+    whole.write_bytes(data)
+    with pytest.raises(RunError, match="its numbers are not those that were written"):
+        fieldengine.load(whole)
+
+
+def test_metadata_that_nest_without_end_are_refused(whole: Path):
+    save_file(load_file(whole), whole, metadata={"fieldengine": "[" * 100_000 + "]" * 100_000})
+    with pytest.raises(RunError, match="is not a field file"):
+        fieldengine.load(whole)
+
+
+@pytest.mark.parametrize("kind", ["image", "mesh"])
+def test_a_file_of_format_1_is_still_read(trained: Callable[[str], Run], tmp_path: Path, kind: str):
+    path = tmp_path / "old.safetensors"
+    run = trained(kind)
+    run.export("field", path)
+
+    def older(header: Any, _: dict[str, Tensor]) -> None:
+        header["format"] = 1
+        del header["digest"], header["domain"]["n_cameras"]
+        grid = header["domain"].pop("grid")
+        if grid["kind"] == "camera":
+            del grid["name"], grid["parameters"]
+        else:
+            grid = {"kind": "grid", "height": 3, "width": 4, "rows": 3, "columns": 4, "placement": "corners"}
+        header["domain"]["sensor"] = grid
+
+    rewritten(path, older)
+    found = fieldengine.load(path)
+    x = torch.rand(20, found.domain.aabb.dim) - 0.5
+    torch.testing.assert_close(found.field(x), run.field(x))
+    assert found.domain.grid is not None
 
 
 def test_another_safetensors_file_is_told_apart(tmp_path: Path):

@@ -296,6 +296,27 @@ def test_an_optimizer_of_other_shapes_is_refused(tmp_path: Path):
         checkpoint.optimizer_state(stepped(3), stepped(4).state_dict(), tmp_path)
 
 
+@pytest.mark.parametrize("setting", ["betas", "lr", "eps", "weight_decay", "amsgrad"])
+@pytest.mark.parametrize("value", ["[]", [], {}, [0.9, "x"]])
+def test_an_optimizers_setting_of_another_type_is_a_run_error(tmp_path: Path, setting: str, value: Any):
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))])
+    found = optimizer.state_dict()
+    found["param_groups"][0][setting] = value
+    with pytest.raises(RunError, match=f"is damaged: setting {setting} of the optimizer's group 0"):
+        checkpoint.optimizer_state(optimizer, found, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [{}, {"state": {}, "param_groups": 3}, {"state": {}, "param_groups": [{}]}, {"state": [], "param_groups": []},
+     {"state": {"0": 3}, "param_groups": [{"params": [0]}]}, {"state": {"a": {}}, "param_groups": [{"params": [0]}]},
+     {"state": {"0": {"step": 1, "exp_avg": 2, "exp_avg_sq": 3}}, "param_groups": [{"params": [0]}]}],
+)  # fmt: skip
+def test_an_optimizers_state_that_is_none_is_a_run_error(tmp_path: Path, found: dict[str, Any]):
+    with pytest.raises(RunError, match="is damaged"):
+        checkpoint.optimizer_state(torch.optim.Adam([nn.Parameter(torch.zeros(1))]), found, tmp_path)
+
+
 def test_an_optimizer_of_other_groups_is_refused(tmp_path: Path):
     parameters = [nn.Parameter(torch.zeros(1)) for _ in range(2)]
     one = torch.optim.Adam(parameters)

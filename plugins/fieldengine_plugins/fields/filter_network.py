@@ -31,7 +31,7 @@ class FilterNetwork:
     """sinusoids, or sinusoids times Gaussians"""
     width: Annotated[int, Field(ge=1)] = 256
     """filters per layer"""
-    depth: Annotated[int, Field(ge=1)] = 4
+    depth: Annotated[int, Field(ge=1, le=1000)] = 4
     """layers of filters"""
     scale: Annotated[float, Field(gt=0), Candidates(16, 32, 64, 128, 256, 512)] = 128.0
     """initial scale of the frequencies; finer images need more"""
