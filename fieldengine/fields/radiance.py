@@ -16,7 +16,10 @@ from fieldengine.kinds.activation import Activation
 from fieldengine.kinds.encoding import EncodingOptions
 from fieldengine.kinds.kind import Slot
 from fieldengine.kinds.parameterization import Parameterization
+from fieldengine.ops import teaches
 from fieldengine.types import Aabb
+
+HIGHEST = 80.0  # logarithm of the densest that a float32 holds without infinities in sums
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,7 @@ class RadianceNetwork(nn.Module):
         super().__init__()
         self.to_unit = ToUnit(aabb)
         self.shift = options.density_shift
-        self.positive = {"exp": TruncatedExp.apply, "softplus": nn.functional.softplus, "relu": torch.relu}[
-            options.density
-        ]
+        self.positive = {"exp": self._exp, "softplus": nn.functional.softplus, "relu": torch.relu}[options.density]
         self.encoding = options.encoding.build(3)
         self.direction_encoding = options.direction_encoding.build(3)
         mlp = functools.partial(
@@ -74,6 +75,9 @@ class RadianceNetwork(nn.Module):
         inside = (unit.detach().abs() <= 1.0).all(dim=-1)
         return torch.where(inside, sigma, torch.zeros_like(sigma)), h[:, 1:]
 
+    def _exp(self, x: Tensor) -> Tensor:
+        return TruncatedExp.apply(x) if teaches(self) else torch.exp(x.clamp(max=HIGHEST))
+
     def rgb(self, features: Tensor, viewdirs: Tensor, normals: Tensor | None = None) -> Tensor:
         """Features (m, f) and unit directions (m, 3) -> colour (m, 3) in [0, 1]. Carries gradient; ignores normals."""
         return torch.sigmoid(self.head(torch.cat([features, self.direction_encoding(viewdirs)], dim=-1)))
@@ -89,7 +93,7 @@ class TruncatedExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.exp(x.clamp(max=80.0))
+        return torch.exp(x.clamp(max=HIGHEST))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:

@@ -3,7 +3,18 @@
 from fieldengine.ops.adam import adam_where_touched
 from fieldengine.ops.compositing import accumulate, composite, weights_from_alpha, weights_from_density
 from fieldengine.ops.dense import ComplexDense, Dense, RealPart, bfloat16_products, dense
-from fieldengine.ops.formula import ComplexFunction, RealFunction, cos, exp, pointwise, sin, tanh, where
+from fieldengine.ops.formula import (
+    ComplexFunction,
+    RealFunction,
+    as_trained,
+    cos,
+    exp,
+    pointwise,
+    sin,
+    tanh,
+    teaches,
+    where,
+)
 from fieldengine.ops.hash_grid import GridLevel, grid_levels, hash_encode, table_gradients
 from fieldengine.ops.intersect import intersect_aabb
 from fieldengine.ops.march import march
@@ -21,6 +32,7 @@ __all__ = [
     "accumulate",
     "adam_where_touched",
     "argmax_by_ray",
+    "as_trained",
     "bfloat16_products",
     "composite",
     "cos",
@@ -38,6 +50,7 @@ __all__ = [
     "sum_by_ray",
     "table_gradients",
     "tanh",
+    "teaches",
     "weights_from_alpha",
     "weights_from_density",
     "where",

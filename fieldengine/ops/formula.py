@@ -7,11 +7,13 @@ sin(30 (|u| + 1) u) reads and writes each number once, not once per operation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fieldengine.ops.operation import operation
 
@@ -23,11 +25,18 @@ class RealFunction(NamedTuple):
 
     Attributes:
         value: (u, *constants) -> a number.
-        slope: (u, *constants) -> the value's derivative, or what back-propagation is to take for it.
+        slope: (u, *constants) -> the value's derivative.
+        taught: what back-propagation takes for the slope in training, where a method is defined so; None is the slope.
     """
 
     value: Formula
     slope: Formula
+    taught: Formula | None = None
+
+    @property
+    def in_training(self) -> RealFunction:
+        """The function with the slope that training takes."""
+        return RealFunction(self.value, self.taught or self.slope)
 
 
 class ComplexFunction(NamedTuple):
@@ -36,10 +45,35 @@ class ComplexFunction(NamedTuple):
     Attributes:
         value: (a, b, *constants) -> real and imaginary part.
         pullback: (a, b, g, h, *constants) -> cotangents of a and b, from those of the two parts of the value.
+        taught: what back-propagation takes for the pullback in training; None is the pullback.
     """
 
     value: Formula
     pullback: Formula
+    taught: Formula | None = None
+
+    @property
+    def in_training(self) -> ComplexFunction:
+        """The function with the pullback that training takes."""
+        return ComplexFunction(self.value, self.taught or self.pullback)
+
+
+_as_trained: ContextVar[bool] = ContextVar("gradients as in training", default=False)
+
+
+@contextmanager
+def as_trained() -> Iterator[None]:
+    """Inside the block modules in evaluation mode, too, back-propagate as they do in training."""
+    before = _as_trained.set(True)
+    try:
+        yield
+    finally:
+        _as_trained.reset(before)
+
+
+def teaches(module: nn.Module) -> bool:
+    """Whether a module's gradients are to be those of training; elsewhere they are its derivative."""
+    return module.training or _as_trained.get()
 
 
 def sin(x: Any) -> Any:
@@ -78,14 +112,19 @@ def pointwise(u: Tensor, function: RealFunction | ComplexFunction, *constants: f
 
 
 class _Pointwise(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]) -> Tensor:
-        ctx.save_for_backward(u)
-        ctx.save_for_forward(u)
-        ctx.function, ctx.constants = function, constants
+    def forward(u: Tensor, function: RealFunction | ComplexFunction, constants: tuple[float, ...]) -> Tensor:
         if isinstance(function, RealFunction):
             return function.value(u, *constants)
         return torch.cat(function.value(*u.chunk(2, dim=-1), *constants), dim=-1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        u, ctx.function, ctx.constants = inputs
+        ctx.save_for_backward(u)
+        ctx.save_for_forward(u)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -93,7 +93,7 @@ def vertices(x: Tensor, levels: Sequence[GridLevel], smooth: bool = False) -> tu
             w = w * w * (3.0 - 2.0 * w)
         # per axis: the two vertices' share of the row number, and their two weights
         low = cell.long()
-        shares = torch.stack([low, low + 1]).clamp_(max=level.resolution - 1) * _strides(level, dim, x.device)
+        shares = torch.stack([low, low + 1]).clamp(max=level.resolution - 1) * _strides(level, dim, x.device)
         sides = torch.stack([1.0 - w, w])
         for corner in itertools.product((0, 1), repeat=dim):
             row, weight = shares[corner[0], :, 0], sides[corner[0], :, 0]

@@ -42,6 +42,8 @@ def operation(reference: Callable[P, R]) -> Operation[P, R]:
                 return tracing.outside_the_graph(chosen, args, kwargs)
             tracing.note(name, REFERENCE)
             return reference(*args, **kwargs)
+        if any(map(_is_transformed, _tensors((*args, *kwargs.values())))):
+            device = None
         for backend, twin in twins(module, name, device, os.environ.get(SWITCH, "")):
             result = twin(*args, **kwargs)
             if result is not NotImplemented:
@@ -71,6 +73,12 @@ def _suited_device(arguments: Iterable[Any]) -> torch.device | None:
         if tensor.is_floating_point():
             precisions.add(tensor.dtype)
     return devices.pop() if len(devices) == 1 and precisions in PRECISIONS else None
+
+
+def _is_transformed(tensor: Tensor) -> bool:
+    """Whether it stands for many numbers, as inside torch.func.vmap or grad; a twin would see one of them, or none."""
+    core: Any = torch._C
+    return core._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _tensors(arguments: Iterable[Any]) -> Iterator[Tensor]:

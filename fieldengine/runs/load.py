@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldengine import domain as domains
 from fieldengine.config.scene import SceneConfig
@@ -18,6 +19,7 @@ from fieldengine.export.command import export_file
 from fieldengine.export.field import check_numbers, read_field_file
 from fieldengine.export.render import render_file
 from fieldengine.fields.collapse import collapse_like
+from fieldengine.fields.function import FieldFunction
 from fieldengine.kinds.dataset import Dataset
 from fieldengine.memory import TensorsUpTo
 from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, why_not
@@ -47,10 +49,10 @@ class Run:
     summary: dict[str, Any] = field(default_factory=dict)
     source: Path | None = None
 
-    @property
-    def field(self) -> nn.Module:
-        """The field: call it with points (m, d) in the data's own coordinates."""
-        return self.trained.field
+    @functools.cached_property
+    def field(self) -> FieldFunction:
+        """The field: call it with points (..., d) in the data's own coordinates."""
+        return FieldFunction(self.trained.field, self.domain.aabb)
 
     @property
     def domain(self) -> Domain:

@@ -113,7 +113,7 @@ def test_a_field_file_holds_json_and_tensors_of_the_field_and_nothing_of_the_dat
     with safe_open(tmp_path / "field.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["fieldengine"])
         names = set(file.keys())
-    assert names == {f"field.{name}" for name in run.field.state_dict()}
+    assert names == {f"field.{name}" for name in run.trained.field.state_dict()}
     assert set(header) == {"format", "recipe", "domain", "digest"}
     assert str(tmp_path) not in json.dumps(header), "no path of the run is in it"
 

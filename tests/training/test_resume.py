@@ -392,8 +392,8 @@ def test_what_is_scored_exported_and_loaded_is_the_average(write: Write, tmp_pat
     run = fieldengine.train(write("image"), out=tmp_path / "run")
     state = newest(tmp_path / "run")["training"]
     loaded = fieldengine.load(tmp_path / "run")
-    for name, value in loaded.field.named_parameters():
+    for name, value in loaded.trained.field.named_parameters():
         assert torch.equal(value.detach(), state["ema"]["average"][name])
-        assert torch.equal(value.detach(), run.field.get_parameter(name).detach())
+        assert torch.equal(value.detach(), run.trained.field.get_parameter(name).detach())
         assert not torch.equal(value.detach(), state["field"][name])
     assert loaded.evaluate("test")["psnr"] == pytest.approx(run.metrics["psnr"], rel=1e-6)

@@ -86,10 +86,14 @@ def run(kernel: Any, function: Function, u: Tensor, constants: tuple[float, ...]
     return out
 
 
-@functools.cache
 def values(function: Function) -> Any:
     """A kernel (u, out, constants) that writes the function of each row of u, both (rows, n), into out."""
-    f = _in_float32(function.value)
+    return _values(function.value, isinstance(function, reference.ComplexFunction))
+
+
+@functools.cache
+def _values(value: reference.Formula, paired: bool) -> Any:
+    f = _in_float32(value)
 
     def of_numbers(u, out, constants):
         for row in range(len(u)):
@@ -104,13 +108,17 @@ def values(function: Function) -> Any:
             for i in range(half):
                 y[i], z[i] = f(a[i], b[i], *constants)
 
-    return _compiled(of_numbers if isinstance(function, reference.RealFunction) else of_pairs)
+    return _compiled(of_pairs if paired else of_numbers)
+
+
+def cotangents(function: Function) -> Any:
+    """A kernel (u, g, out, constants): the cotangent of u from g, that of the values, row by row."""
+    paired = isinstance(function, reference.ComplexFunction)
+    return _cotangents(function.pullback if paired else function.slope, paired)
 
 
 @functools.cache
-def cotangents(function: Function) -> Any:
-    """A kernel (u, g, out, constants): the cotangent of u from g, that of the values, row by row."""
-    formula = function.slope if isinstance(function, reference.RealFunction) else function.pullback
+def _cotangents(formula: reference.Formula, paired: bool) -> Any:
     f = _in_float32(formula)
 
     def of_numbers(u, g, out, constants):
@@ -127,7 +135,7 @@ def cotangents(function: Function) -> Any:
             for i in range(half):
                 y[i], z[i] = f(a[i], b[i], s[i], t[i], *constants)
 
-    return _compiled(of_numbers if isinstance(function, reference.RealFunction) else of_pairs)
+    return _compiled(of_pairs if paired else of_numbers)
 
 
 def _compiled(kernel: Any) -> Any:

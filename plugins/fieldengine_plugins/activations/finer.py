@@ -37,7 +37,7 @@ class Finer:
     bias: Annotated[Annotated[float, Field(ge=0)] | None, Candidates(0.5, 0.7, 1, 1.5, 2, 3, 4, 5)] = None
     """range of the first bias U(-bias, bias), k in the paper; null is 1/sqrt(d)"""
     gradient: Literal["detached", "full"] = "detached"
-    """detached: back-propagation treats the factor |u| + 1 as a constant"""
+    """detached: training treats the factor |u| + 1 as a constant; a trained field has true derivatives"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         sine = VARIABLE_SINE if self.gradient == "full" else DETACHED_VARIABLE_SINE
@@ -64,4 +64,4 @@ def slope_of_constant_growth(u: Any, omega: float) -> Any:
 
 
 VARIABLE_SINE = RealFunction(value, slope)
-DETACHED_VARIABLE_SINE = RealFunction(value, slope_of_constant_growth)
+DETACHED_VARIABLE_SINE = RealFunction(value, slope, taught=slope_of_constant_growth)

@@ -35,7 +35,7 @@ class FinerGauss:
     init: Literal["sine", "torch"] = "sine"
     """how weights are drawn"""
     gradient: Literal["detached", "full"] = "detached"
-    """detached: back-propagation treats the factor |u| + 1 as a constant"""
+    """detached: training treats the factor |u| + 1 as a constant; a trained field has true derivatives"""
 
     def hidden(self, in_dim: int, out_dim: int, *, is_first: bool) -> nn.Module:
         function = VARIABLE_BELL if self.gradient == "full" else DETACHED_VARIABLE_BELL
@@ -68,4 +68,4 @@ def slope_of_constant_growth(u: Any, omega: float, scale: float) -> Any:
 
 
 VARIABLE_BELL = RealFunction(value, slope)
-DETACHED_VARIABLE_BELL = RealFunction(value, slope_of_constant_growth)
+DETACHED_VARIABLE_BELL = RealFunction(value, slope, taught=slope_of_constant_growth)

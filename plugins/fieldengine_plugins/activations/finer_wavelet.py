@@ -40,7 +40,7 @@ class FinerWavelet:
     init: Literal["sine", "torch"] = "sine"
     """how weights are drawn"""
     gradient: Literal["detached", "full"] = "detached"
-    """detached: back-propagation treats the factor |u| + 1 as a constant"""
+    """detached: training treats the factor |u| + 1 as a constant; a trained field has true derivatives"""
     numbers: Literal["complex", "real"] = "complex"
     """real: real weights and a cosine instead of the complex wave, as in the tables of IGA (with `width: 181`)"""
 
@@ -115,6 +115,6 @@ def slope_in_phase(u: Any, omega: float, omega_w: float, scale: float) -> Any:
 
 
 VARIABLE_GABOR = ComplexFunction(value, pullback)
-DETACHED_VARIABLE_GABOR = ComplexFunction(value, pullback_of_constant_growth)
+DETACHED_VARIABLE_GABOR = ComplexFunction(value, pullback, taught=pullback_of_constant_growth)
 VARIABLE_WAVE = RealFunction(wave, slope_of_wave)
-DETACHED_VARIABLE_WAVE = RealFunction(wave, slope_of_wave_of_constant_growth)
+DETACHED_VARIABLE_WAVE = RealFunction(wave, slope_of_wave, taught=slope_of_wave_of_constant_growth)
