@@ -8,6 +8,7 @@ twice as fast as MKL. So full precision is asked for by allowing less wherever a
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,6 +40,28 @@ def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+_asked = threading.Lock()
+_blocks: list[torch.dtype] = []  # what the default was when each block that runs began
+
+
+@contextmanager
+def float32_by_default() -> Iterator[None]:
+    """Inside the block new tensors are float32, whatever `torch.set_default_dtype` said before.
+
+    torch's setting holds for the whole process; the last of several blocks in threads puts it back.
+    """
+    with _asked:
+        _blocks.append(torch.get_default_dtype() if not _blocks else _blocks[0])
+        torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        with _asked:
+            before = _blocks.pop()
+            if not _blocks:
+                torch.set_default_dtype(before)
 
 
 @functools.cache

@@ -26,9 +26,10 @@ from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, 
 from fieldengine.plugins.blame import blaming
 from fieldengine.plugins.guest import plugins_of
 from fieldengine.plugins.registry import Plugin, Registry
-from fieldengine.precision import matrix_products
+from fieldengine.precision import float32_by_default, matrix_products
 from fieldengine.runs.build import TrainedField, build_dataset, choose_device, rebuild
 from fieldengine.runs.folder import RunFolder
+from fieldengine.runs.process import refuse_fork
 from fieldengine.training import checkpoint
 from fieldengine.types import Domain, RunContext
 
@@ -124,6 +125,7 @@ class Run:
         with (
             blaming([*self.trained.plugins, *plugins], lambda said: RunError(place, said)),
             matrix_products("float32", self.domain.aabb.lower.device),
+            float32_by_default(),
         ):
             yield
 
@@ -138,7 +140,12 @@ def load(path: str | Path, device: str = "auto", step: int | None = None) -> Run
 
     Raises RunError for what is missing, damaged, or does not fit.
     """
-    path, chosen = Path(path), choose_device(device)
+    refuse_fork()
+    with float32_by_default():
+        return _load(Path(path), choose_device(device), step)
+
+
+def _load(path: Path, chosen: torch.device, step: int | None) -> Run:
     if path.is_file():
         header, tensors = read_field_file(path)
         weights, around = _of("field", tensors), _of("renderer", tensors)

@@ -24,13 +24,15 @@ from fieldengine.metrics.evaluate import evaluate, named, try_metrics, why_not
 from fieldengine.ops import backends
 from fieldengine.plugins.blame import blaming, called
 from fieldengine.plugins.guest import plugins_of
-from fieldengine.precision import matrix_products
+from fieldengine.precision import float32_by_default, matrix_products
 from fieldengine.progress import TrainingBar
 from fieldengine.runs.build import TrainedField, build_dataset, build_fit, choose_device
 from fieldengine.runs.folder import RunFolder
 from fieldengine.runs.load import Run
+from fieldengine.runs.process import Interruption, interruption, one_training, refuse_fork
 from fieldengine.runs.suggest import Suggestion, choose_open_keys, suggestions_for
 from fieldengine.training import loop
+from fieldengine.training.checkpoint import list_checkpoints
 from fieldengine.training.compiled import choose_compiled
 from fieldengine.training.fit import Fit
 from fieldengine.training.loop import Progress
@@ -61,9 +63,29 @@ def train(
 
     Raises FieldEngineError; its `exit_code` is 2 where the input is wrong and 1 where training failed.
     """
-    started = time.perf_counter()
     console = console or Console(stderr=True)
-    config = read_scene(Path(scene), overrides)
+    refuse_fork()
+    with (
+        one_training(lambda said: console.print(said, highlight=False, soft_wrap=True)),
+        float32_by_default(),
+        interruption() as interrupted,
+    ):
+        return _train(Path(scene), overrides, out, resume, device, quiet, console, interrupted)
+
+
+def _train(
+    scene: Path,
+    overrides: Sequence[str] | Mapping[str, Any],
+    out: str | Path | None,
+    resume: bool,
+    device: str,
+    quiet: bool,
+    console: Console,
+    interrupted: Interruption,
+) -> Run:
+    started = time.perf_counter()
+    interrupted.patient = False  # until there is something to keep
+    config = read_scene(scene, overrides)
     chosen = choose_device(device)
     backends.preferred()  # kernels that do not exist are refused before anything is made
     keep_freed_memory()
@@ -103,6 +125,7 @@ def train(
     record.tell(_headline(folder, trained, dataset.n_items, chosen, progress.step))
     summary = _story(config, trained, chosen)
     ran = backends.Record()
+    interrupted.patient = True
     try:
         with ran, blaming(config.plugins, TrainingError), matrix_products(config.training.precision, chosen):
             if config.training.tile == "auto" and saved is None:
@@ -110,13 +133,17 @@ def train(
             note = choose_compiled(fit, config.training.compile, config.training.steps - progress.step)
             if note:
                 record.tell(note)
-            status, scores = _run(config, fit, trained, progress, record)
+            status, scores = _run(config, fit, trained, progress, record, interrupted)
     except BaseException as reason:  # whatever it was, the run folder says why before it goes on its way
-        folder.say(f"failed: {type(reason).__name__}: {reason}")
+        at_once = isinstance(reason, KeyboardInterrupt)
+        if at_once:
+            record.warn(_at_once(folder, progress))
+        else:
+            folder.say(f"failed: {type(reason).__name__}: {reason}")
         folder.write_summary(
             {
                 **summary,
-                "status": "failed",
+                "status": "interrupted" if at_once else "failed",
                 "reason": str(reason),
                 **_figures(progress, ran, started, chosen),
                 "metrics": {},
@@ -154,7 +181,8 @@ def suggest(
     context = RunContext(
         choose_device(device), torch.Generator().manual_seed(config.training.seed), config.training.seed
     )
-    with config.placed(), blaming(config.plugins), matrix_products("float32", context.device):
+    products = matrix_products("float32", context.device)
+    with config.placed(), blaming(config.plugins), float32_by_default(), products:
         return suggestions_for(config, build_dataset(config, context), context)
 
 
@@ -169,7 +197,12 @@ def _refuse_what_cannot_be_scored(config: SceneConfig, dataset: Dataset) -> None
 
 
 def _run(
-    config: SceneConfig, fit: Fit, trained: TrainedField, progress: Progress, record: _Record
+    config: SceneConfig,
+    fit: Fit,
+    trained: TrainedField,
+    progress: Progress,
+    record: _Record,
+    interrupted: Interruption,
 ) -> tuple[str, dict[str, float]]:
     bar = TrainingBar(record.console, config.training.steps, record.quiet)
     keep = config.training.keep_checkpoints
@@ -177,6 +210,7 @@ def _run(
     splits, most, metrics = config.evaluation.splits, config.evaluation.max_views, named(config.evaluation.metrics)
 
     def scored() -> dict[str, float]:
+        interrupted.patient = not loop.finished(config.training, progress)  # there is a checkpoint of the last step
         with matrix_products("float32", fit.context.device):  # as `fieldengine eval` scores, however it was trained
             return evaluate(trained, fit.dataset, splits, metrics, most)
 
@@ -188,6 +222,7 @@ def _run(
             progress,
             watcher,
             scored,
+            interrupted,
         )
     fit.ema.adopt()  # from here on the field is the one that was scored
     if status == "done" and trained.domain.grid is not None:
@@ -266,6 +301,12 @@ def _headline(folder: RunFolder, trained: TrainedField, n_items: int, device: to
     what = f"{trained.domain.task}: {' + '.join(parts)}, {size}, on {device.type}"
     where = f"resuming at step {step} in" if step else "run folder"
     return f"{what}\n{where} {folder.path}"
+
+
+def _at_once(folder: RunFolder, progress: Progress) -> str:
+    steps = [int(path.name[5:]) for path in list_checkpoints(folder.checkpoints)]
+    kept = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
+    return f"interrupted at step {progress.step} at once; {kept}"
 
 
 def _closing(folder: RunFolder, status: str, scores: Mapping[str, float], progress: Progress) -> str:

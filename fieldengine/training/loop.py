@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 from torch import nn
@@ -56,8 +52,9 @@ def train(
     progress: Progress,
     watcher: Watcher,
     evaluate: Callable[[], dict[str, float]],
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> tuple[str, dict[str, float]]:
-    """Train from `progress` to the end.
+    """Train from `progress` to the end, or until `interrupted` after a step.
 
     Returns:
         the status, `done` or `interrupted`, and the scores of the last evaluation.
@@ -67,43 +64,42 @@ def train(
     scores: dict[str, float] = {}
     scored_at = -1
     advancing = [module for module in fit.field.modules() if isinstance(module, Advancing)]
-    with interruption() as interrupted:
-        while not finished(training, progress) and not interrupted():
-            step = progress.step
-            started = time.perf_counter()
-            for part in advancing:
-                part.advance(step / training.steps)
-            lr = set_lr(fit.optimizer, lr_factor(training.schedule, step, training.steps))
-            report = training_step(fit, step)
-            log = step % training.log_every == 0 or step + 1 == training.steps
-            loss = float(report.loss) if log else 0.0  # reading it waits for the device
-            progress.step, progress.seconds = step + 1, progress.seconds + time.perf_counter() - started
-            if log:
-                further = {name: float(value) for name, value in report.losses.items()}
-                if fit.regularizers:
-                    further["penalty"] = float(report.penalty)
-                for what, number in {"loss": loss, **further}.items():
-                    if not math.isfinite(number):
-                        raise _diverged(f"the {what} became {number}", progress)
-                value = decibels(float(report.squared_error))
-                watcher.stepped(progress.step, loss, value, progress.seconds)
-                watcher.logged(
-                    {
-                        "step": progress.step,
-                        "seconds": round(progress.seconds, 3),
-                        "loss": loss,
-                        **further,
-                        "psnr_batch": value,
-                        "lr": lr,
-                        "items": report.n_items,
-                    }
-                )
-            if progress.step < training.steps:
-                if evaluation.every and progress.step % evaluation.every == 0:
-                    scores, scored_at = _evaluate(fit, progress, watcher, evaluate), progress.step
-                if progress.step % training.checkpoint_every == 0:
-                    _checkpoint(fit, progress, watcher)
-        stopped = interrupted()
+    while not finished(training, progress) and not interrupted():
+        step = progress.step
+        started = time.perf_counter()
+        for part in advancing:
+            part.advance(step / training.steps)
+        lr = set_lr(fit.optimizer, lr_factor(training.schedule, step, training.steps))
+        report = training_step(fit, step)
+        log = step % training.log_every == 0 or step + 1 == training.steps
+        loss = float(report.loss) if log else 0.0  # reading it waits for the device
+        progress.step, progress.seconds = step + 1, progress.seconds + time.perf_counter() - started
+        if log:
+            further = {name: float(value) for name, value in report.losses.items()}
+            if fit.regularizers:
+                further["penalty"] = float(report.penalty)
+            for what, number in {"loss": loss, **further}.items():
+                if not math.isfinite(number):
+                    raise _diverged(f"the {what} became {number}", progress)
+            value = decibels(float(report.squared_error))
+            watcher.stepped(progress.step, loss, value, progress.seconds)
+            watcher.logged(
+                {
+                    "step": progress.step,
+                    "seconds": round(progress.seconds, 3),
+                    "loss": loss,
+                    **further,
+                    "psnr_batch": value,
+                    "lr": lr,
+                    "items": report.n_items,
+                }
+            )
+        if progress.step < training.steps:
+            if evaluation.every and progress.step % evaluation.every == 0:
+                scores, scored_at = _evaluate(fit, progress, watcher, evaluate), progress.step
+            if progress.step % training.checkpoint_every == 0:
+                _checkpoint(fit, progress, watcher)
+    stopped = interrupted()
     _checkpoint(fit, progress, watcher)
     if stopped and progress.step < training.steps:
         return "interrupted", scores
@@ -198,24 +194,3 @@ def _restore(fit: Fit, state: dict[str, Any], path: Any) -> Progress:
     fit.context.set_random_state(state)
     fit.tile = max(1, int(state["tile"]))
     return Progress(int(state["step"]), float(state["seconds"]))
-
-
-@contextmanager
-def interruption() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM end the loop after the step they fall into; a second one ends at once."""
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
-        yield lambda: False
-        return
-    received: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
