@@ -353,11 +353,11 @@ def test_poses_that_cannot_be_used_are_refused_with_file_and_frame(name: str, po
     refused(lambda: opened("type: blender, path: posed"), path, message, kind=DataError)
 
 
-def test_a_link_that_leaves_the_folder_is_not_followed(posed, opened, tmp_path: Path):
+def test_a_link_to_an_image_that_is_gone_is_refused(posed, opened, tmp_path: Path):
     path = posed()
     (tmp_path / "posed" / "train" / "r_1.png").unlink()
-    (tmp_path / "posed" / "train" / "r_1.png").symlink_to(tmp_path / "outside.png")
-    refused(lambda: opened("type: blender, path: posed"), path, "frame 1 points outside the folder")
+    (tmp_path / "posed" / "train" / "r_1.png").symlink_to(tmp_path / "nothing.png")
+    refused(lambda: opened("type: blender, path: posed"), path, "of which 1 are missing: train/r_1.png")
 
 
 def test_an_image_that_is_cut_short_is_refused_by_name(posed, opened, tmp_path: Path):

@@ -27,12 +27,13 @@ COUNTS = {"train": 3, "val": 1, "test": 2}
 
 
 def pose(seed: int) -> NDArray[np.float64]:
-    """A camera turned and placed at random."""
+    """A camera placed at random, which looks at the origin and is rolled at random."""
     random = np.random.default_rng(seed)
-    q, r = np.linalg.qr(random.normal(size=(3, 3)))
-    q = q * np.sign(np.diag(r))
+    place = random.normal(size=3)
+    q, r = np.linalg.qr(np.column_stack([place, random.normal(size=(3, 2))]))
+    q = (q * np.sign(np.diag(r)))[:, [1, 2, 0]]  # what it looks away from is the place
     q[:, 0] *= np.linalg.det(q)
-    return np.vstack([np.hstack([q, random.normal(size=(3, 1)) * 3]), [[0, 0, 0, 1]]])
+    return np.vstack([np.column_stack([q, 3 * place]), [[0, 0, 0, 1]]])
 
 
 def straight_rgba(seed: int) -> NDArray[np.uint8]:

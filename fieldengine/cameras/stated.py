@@ -1,0 +1,55 @@
+"""Cameras as files of poses state them: a lens in numbers becomes a camera of one of the engine's models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from numpy.typing import NDArray
+
+from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.opencv import OpenCV
+from fieldengine.cameras.opencv_fisheye import OpenCVFisheye
+from fieldengine.cameras.pinhole import Pinhole
+from fieldengine.files.lens import Intrinsics
+from fieldengine.kinds.camera import CameraModel
+
+MODELS: dict[str, CameraModel] = {"pinhole": Pinhole(), "opencv": OpenCV(), "opencv_fisheye": OpenCVFisheye()}
+
+
+def camera_of(lens: Intrinsics, pose: NDArray) -> Camera:
+    """The camera of a lens at a pose (3, 4)."""
+    return Camera(
+        pose=(),
+        height=lens.height,
+        width=lens.width,
+        fx=lens.fx,
+        fy=lens.fy,
+        cx=lens.cx,
+        cy=lens.cy,
+        name=lens.model,
+        parameters=lens.parameters,
+        model=MODELS[lens.model],
+    ).at(torch.from_numpy(pose))
+
+
+def downscaled(camera: Camera, factor: int) -> Camera:
+    """The camera of an image whose pixels are means over factor x factor; a rest at the right and the bottom is cut."""
+    return replace(
+        camera,
+        height=camera.height // factor,
+        width=camera.width // factor,
+        fx=camera.fx / factor,
+        fy=camera.fy / factor,
+        cx=camera.cx / factor,
+        cy=camera.cy / factor,
+    )
+
+
+def of_one_model(cameras: Sequence[Camera]) -> tuple[Camera, ...]:
+    """Pinholes among distorted cameras as distorted ones without distortion: all of a data set share one model."""
+    if not any(camera.name == "opencv" for camera in cameras):
+        return tuple(cameras)
+    straight = {"name": "opencv", "parameters": (0.0,) * OpenCV.n_parameters, "model": MODELS["opencv"]}
+    return tuple(replace(camera, **straight) if camera.name == "pinhole" else camera for camera in cameras)

@@ -1,0 +1,152 @@
+"""A file of poses and the images it names become cameras with images."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fieldengine.cameras import stated
+from fieldengine.cameras.camera import Cameras
+from fieldengine.datasets.images import downscaled, premultiplied, to_float
+from fieldengine.datasets.multiview import CameraImages
+from fieldengine.errors import DataError
+from fieldengine.files.frame_image import beside, find_image, orientation
+from fieldengine.files.image import ImageFile, read_image
+from fieldengine.files.notes import Note
+from fieldengine.files.transforms import Frame, read_transforms
+
+IN_PIXELS = frozenset({"fl_x", "fl_y", "cx", "cy"})
+
+
+@dataclass(frozen=True)
+class PosedFiles:
+    """Frames of a file of poses and the image of each, which need not exist."""
+
+    path: Path
+    frames: tuple[Frame, ...]
+    images: tuple[Path, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def missing(self) -> list[Path]:
+        return [image for image in self.images if not image.is_file()]
+
+    @property
+    def what_is_missing(self) -> str:
+        """A clause about the images that are not there."""
+        missing = self.missing
+        names = ", ".join(str(image.relative_to(self.path.parent)) for image in missing[:3])
+        there = next(beside(missing[0]), None)
+        hint = f". There is {there.relative_to(self.path.parent)}: name it" if there else ""
+        more = ", ..." if len(missing) > 3 else ""
+        return f"names {len(self.images)} images, of which {len(missing)} are missing: {names}{more}{hint}"
+
+
+def find_files(path: Path, n_views: int | None = None) -> PosedFiles:
+    """The frames of a file of poses, `n_views` of them evenly spread; None takes all.
+
+    Raises DataError for what cannot be used; that an image is missing is for the caller to judge.
+    """
+    found = read_transforms(path)
+    frames, n = found.frames, len(found.frames)
+    if n_views is not None:
+        if n_views > n:
+            raise DataError(path, f"holds {n} images; train_views asks for {n_views}")
+        frames = tuple(frames[i * n // n_views] for i in range(n_views))  # 25 of 100 are every fourth
+    images = tuple(find_image(path.parent, frame.file_path, frame.place) for frame in frames)
+    return PosedFiles(path, frames, images, (*found.notes, *_twice(frames, images)))
+
+
+def read_split(files: PosedFiles, downscale: int) -> tuple[CameraImages, list[Note]]:
+    """The images of these files with their cameras, and what the user should know.
+
+    Raises DataError where an image is missing or cannot be read, or its lens does not fit it.
+    """
+    if files.missing:
+        raise DataError(files.path, files.what_is_missing)
+    read = [read_image(image, turn=False) for image in files.images]  # as the programs do that write such files
+    sizes = [(image.values.shape[1], image.values.shape[0]) for image in read]
+    _refuse_one_lens_for_several_sizes(files.frames, sizes)
+    lenses = [frame.lens.on(*size) for frame, size in zip(files.frames, sizes, strict=True)]
+    cameras = [stated.camera_of(lens, frame.pose) for lens, frame in zip(lenses, files.frames, strict=True)]
+    cameras = stated.of_one_model([stated.downscaled(camera, downscale) for camera in cameras])
+    images = tuple(_rgba(image, file, downscale) for image, file in zip(read, files.images, strict=True))
+    try:
+        Cameras.of(cameras).refuse_folded_lenses()
+    except ValueError as reason:
+        raise DataError(files.path, str(reason)) from reason
+    names = _names([image.relative_to(files.path.parent) for image in files.images])
+    notes = [*(note for lens in lenses for note in lens.notes), *_of_images(names, files.images, read, images)]
+    return CameraImages(names, cameras, images), notes
+
+
+def _twice(frames: Sequence[Frame], images: Sequence[Path]) -> Iterator[Note]:
+    counts = Counter(images)
+    for frame, image in zip(frames, images, strict=True):
+        if counts[image] > 1:
+            text = f'names "{frame.file_path}", which {counts[image]} frames name; each counts as a view of its own'
+            yield Note("twice", frame.place.name, text)
+
+
+def _refuse_one_lens_for_several_sizes(frames: Sequence[Frame], sizes: Sequence[tuple[int, int]]) -> None:
+    """A lens that the file states once, without a size, is of images of one size, or of one shape if it is an angle."""
+    shared = [(frame, size) for frame, size in zip(frames, sizes, strict=True) if frame.lens.shared]
+    for frame, (width, height) in shared:
+        first, (w, h) = shared[0]
+        same_shape = abs(width * h - height * w) <= max(w, h, width, height)
+        if (width, height) == (w, h) or frame.lens.size or (same_shape and not frame.lens.shared & IN_PIXELS):
+            continue
+        raise frame.place.wrong(
+            f"its image has {width}x{height} pixels, that of {first.place.name} {w}x{h}; the lens at the file's top "
+            f"does not fit both. Write `w` and `h` beside it, or a lens in each frame"
+        )
+
+
+def _rgba(file: ImageFile, path: Path, downscale: int) -> Tensor:
+    """(h, w, 4) uint8, colour times alpha."""
+    image = to_float(torch.from_numpy(file.values))
+    channels = image.shape[2]
+    if channels in (1, 2):
+        image = torch.cat([image[..., :1].expand(-1, -1, 3), image[..., 1:]], dim=-1)
+    if image.shape[2] == 3:
+        image = torch.cat([image, torch.ones_like(image[..., :1])], dim=-1)
+    image = premultiplied(image)
+    if downscale > 1:
+        image = downscaled(image, downscale)
+    if min(image.shape[:2]) < 1:
+        raise DataError(path, f"has no pixel left after downscale {downscale}")
+    return (image * 255.0).round().to(torch.uint8)
+
+
+def _names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """A name for each image that no other has: its stem, or its folders, too, or a number."""
+    for names in (
+        [path.stem for path in paths],
+        ["_".join(path.with_suffix("").parts) for path in paths],
+        ["_".join(path.parts) for path in paths],
+    ):
+        if len({name.casefold() for name in names}) == len(names):  # some file systems tell no case apart
+            return tuple(names)
+    return tuple(f"{i}_{path.stem}" for i, path in enumerate(paths))
+
+
+def _of_images(
+    names: Sequence[str], paths: Sequence[Path], read: Sequence[ImageFile], images: Sequence[Tensor]
+) -> Iterator[Note]:
+    for name, path, file, image in zip(names, paths, read, images, strict=True):
+        tag = orientation(path)
+        if tag != 1:
+            text = f"has the orientation tag {tag}; its pixels are used as they are stored, as poses are made for them"
+            yield Note("orientation", name, text)
+        for sentence in file.notes:
+            yield Note(sentence, name, sentence)
+        lowest, highest = image.view(-1, 4).amin(dim=0), image.view(-1, 4).amax(dim=0)
+        if int(highest[3]) == 0:
+            yield Note("clear", name, "is transparent everywhere; check its alpha")
+        elif torch.equal(lowest, highest):
+            yield Note("flat", name, f"has one colour everywhere, {tuple(highest.tolist())}; it shows nothing")
