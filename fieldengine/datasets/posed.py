@@ -15,7 +15,7 @@ from fieldengine.cameras.camera import Cameras
 from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.datasets.multiview import CameraImages
 from fieldengine.errors import DataError
-from fieldengine.files.frame_image import beside, find_image, orientation
+from fieldengine.files.frame_image import beside, find_image, is_there, orientation
 from fieldengine.files.image import ImageFile, read_image
 from fieldengine.files.notes import Note
 from fieldengine.files.transforms import Frame, read_transforms
@@ -34,7 +34,7 @@ class PosedFiles:
 
     @property
     def missing(self) -> list[Path]:
-        return [image for image in self.images if not image.is_file()]
+        return [image for image in self.images if not is_there(image)]
 
     @property
     def what_is_missing(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -46,7 +46,7 @@ def check_sight(path: Path, names: Sequence[str], cameras: Sequence[Camera], aab
 
 
 def _corner(values: Tensor) -> str:
-    return f"({', '.join(f'{value:g}' for value in values.tolist())})"
+    return f"({', '.join(f'{value:.3g}' for value in values.tolist())})"
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,19 @@ class Focus:
 
 def why_unseen(cameras: Sequence[Camera], aabb: Aabb) -> str:
     """The likely cause, a sentence, where no ray of any camera meets the box."""
-    if float(shares([_opencv_axes(camera) for camera in cameras], aabb).mean()) > 0.25:
-        return "With y and z of the cameras flipped they would: the poses have OpenCV's axes, OpenGL's are needed"
+    for mistake, cause in MISTAKES.items():
+        seen = shares([camera.at(mistake(camera)) for camera in cameras], aabb) > 0
+        if float(seen.float().mean()) > 0.9:
+            return cause
     found = focus(cameras)
     if found is None:
         return "Check `dataset.aabb` and the poses"
-    x, y, z = found.place
+    place = torch.tensor(found.place)
+    if bool(((place >= aabb.lower) & (place <= aabb.upper)).all()):
+        return f"It lies between their pixels, {found.distance:.3g} away: enlarge `dataset.aabb`"
     return (
-        f"The cameras look at ({x:.3g}, {y:.3g}, {z:.3g}) from a distance of {found.distance:.3g}: set `dataset.aabb` "
-        f"around that place, or check the poses"
+        f"The cameras look at {_corner(place)} from a distance of {found.distance:.3g}: set `dataset.aabb` around that "
+        f"place, or check the poses"
     )
 
 
@@ -87,8 +91,28 @@ def focus(cameras: Sequence[Camera]) -> Focus | None:
     return Focus((x, y, z), float(torch.linalg.vector_norm(towards, dim=1).mean()))
 
 
-def _opencv_axes(camera: Camera) -> Camera:
-    return replace(camera, pose=tuple((a, -b, -c, d) for a, b, c, d in camera.pose))
+def _flipped(camera: Camera) -> Tensor:
+    return torch.tensor(camera.pose) * torch.tensor([1.0, -1.0, -1.0, 1.0])
+
+
+def _inverted(camera: Camera) -> Tensor:
+    pose = torch.tensor(camera.pose)
+    turn = pose[:, :3].T
+    return torch.cat([turn, -turn @ pose[:, 3:]], dim=1)
+
+
+def _inverted_and_flipped(camera: Camera) -> Tensor:
+    return _inverted(camera) * torch.tensor([1.0, -1.0, -1.0, 1.0])
+
+
+MISTAKES = {  # what would mend poses, and what was wrong with them
+    _flipped: "With y and z of the cameras flipped they would: the poses have OpenCV's axes, OpenGL's are needed",
+    _inverted: "Inverted they would: the poses are world-to-camera, camera-to-world is needed",
+    _inverted_and_flipped: (
+        "Inverted, and with y and z flipped, they would: the poses are world-to-camera with OpenCV's axes, "
+        "camera-to-world with OpenGL's is needed"
+    ),
+}
 
 
 def _share(camera: Camera, aabb: Aabb) -> float:

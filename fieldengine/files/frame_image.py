@@ -35,7 +35,7 @@ def find_image(folder: Path, name: str, place: Place) -> Path:
     if wanted is None:
         raise DataError(place.path, f'{place.name} points outside the folder: "{name}"')
     for path in filter(None, (inside(folder, spelling) for spelling in _spellings(name, slashed))):
-        found = path if _is_file(path) else _with_ending(path, place)
+        found = path if is_there(path) else _with_ending(path, place)
         if found is not None:
             return found
     return wanted if wanted.suffix.lower() in ENDINGS else wanted.with_name(f"{wanted.name}.png")
@@ -63,7 +63,7 @@ def beside(path: Path) -> Iterator[Path]:
     except OSError:
         return
     stem = path.stem if path.suffix.lower() in ENDINGS else path.name
-    yield from (file for file in files if file.stem == stem and file.suffix.lower() in ENDINGS and _is_file(file))
+    yield from (file for file in files if file.stem == stem and file.suffix.lower() in ENDINGS and is_there(file))
 
 
 def orientation(path: Path) -> int:
@@ -77,7 +77,8 @@ def orientation(path: Path) -> int:
         return 1
 
 
-def _is_file(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether a file is there."""
     try:
         return path.is_file()
     except OSError:  # a name too long for the file system
