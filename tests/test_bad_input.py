@@ -22,9 +22,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import fieldengine
-from fieldengine.cameras.paths import from_file
 from fieldengine.config.scene import read_scene
 from fieldengine.errors import DataError, FieldEngineError, RunError, SceneError
+from fieldengine.files.camera_path import read_camera_path
 from fieldengine.runs.build import build_dataset
 from fieldengine.types import RunContext
 
@@ -725,4 +725,4 @@ def test_a_field_file_cannot_write_over_a_folder(trained: Path, tmp_path: Path):
 def test_a_camera_path_that_is_none_is_refused_by_name(text: str, tmp_path: Path):
     path = tmp_path / "path.json"
     path.write_text(text, encoding="utf-8")
-    refused(lambda: from_file(path), path, kind=DataError)
+    refused(lambda: read_camera_path(path), path, kind=DataError)

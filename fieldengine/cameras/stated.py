@@ -12,6 +12,8 @@ from fieldengine.cameras.camera import Camera
 from fieldengine.cameras.opencv import OpenCV
 from fieldengine.cameras.opencv_fisheye import OpenCVFisheye
 from fieldengine.cameras.pinhole import Pinhole
+from fieldengine.errors import DataError
+from fieldengine.files.camera_path import CameraPath
 from fieldengine.files.lens import Intrinsics
 from fieldengine.kinds.camera import CameraModel
 
@@ -32,6 +34,26 @@ def camera_of(lens: Intrinsics, pose: NDArray) -> Camera:
         parameters=lens.parameters,
         model=MODELS[lens.model],
     ).at(torch.from_numpy(pose))
+
+
+def along(path: CameraPath, camera: Camera) -> list[Camera]:
+    """A camera at each stop of a path, with the stop's own lens, or that of `camera` where the file states none.
+
+    A lens is one of images of the size that the file says, or of the size of `camera`. Raises DataError where sizes
+    differ from stop to stop.
+    """
+    cameras: list[Camera] = []
+    for stop in path.stops:
+        if stop.lens is None:
+            cameras.append(camera.at(torch.from_numpy(stop.pose)))
+            continue
+        width, height = stop.lens.size or (camera.width, camera.height)
+        cameras.append(camera_of(stop.lens.on(width, height), stop.pose))
+    sizes = sorted({(one.width, one.height) for one in cameras})
+    if len(sizes) > 1:
+        found = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise DataError(path.path, f"has frames of several sizes, {found}; those of a video have one")
+    return cameras
 
 
 def downscaled(camera: Camera, factor: int) -> Camera:

@@ -69,6 +69,11 @@ class Lens:
     shared: frozenset[str] = frozenset()
 
     @property
+    def is_stated(self) -> bool:
+        """Whether the file says anything of it."""
+        return bool(self.numbers)
+
+    @property
     def size(self) -> tuple[int, int] | None:
         """Width and height in pixels, where the file says both."""
         return (int(self.numbers["w"]), int(self.numbers["h"])) if {"w", "h"} <= self.numbers.keys() else None
@@ -132,10 +137,17 @@ def _checked(key: str, value: Any, place: Place) -> float:
     if key.startswith("camera_angle") or key.endswith("_fov"):
         return _angle(key, value, place)
     found = number(value, key, place)
-    if key in SIZE and (found < 1 or found != int(found)):
-        raise place.wrong(f"`{key}` must be a whole number of pixels, found {shown(value)}")
+    if key in SIZE:
+        return whole_pixels(key, value, place)
     if key in ("fl_x", "fl_y") and found <= 0:
         raise place.wrong(f"`{key}` must be above 0, in pixels, found {shown(value)}")
+    return found
+
+
+def whole_pixels(key: str, value: Any, place: Place) -> float:
+    found = number(value, key, place)
+    if found < 1 or found != int(found):
+        raise place.wrong(f"`{key}` must be a whole number of pixels, found {shown(value)}")
     return found
 
 

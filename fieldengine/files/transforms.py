@@ -144,7 +144,7 @@ def _checked_keys(found: Mapping[str, Any], used: tuple[str, ...], place: Place)
     if unknown:
         near = did_you_mean(unknown[0], used)
         names = ", ".join(f"`{key}`" for key in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
-        yield Note("unknown", place.name, f"has keys that are not known and not used: {names}.{near}")
+        yield Note("unknown", place.name, f"has keys that are not known and not used: {names}{near and '.'}{near}")
 
 
 def _says_something(value: Any) -> bool:
