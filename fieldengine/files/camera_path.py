@@ -15,7 +15,7 @@ from fieldengine.errors import DataError
 from fieldengine.files.lens import Lens, whole_pixels
 from fieldengine.files.notes import Note, merged
 from fieldengine.files.pose import read_pose
-from fieldengine.files.strict_json import Place, number, read_json, shown
+from fieldengine.files.strict_json import Place, legible, number, read_json, shown
 from fieldengine.files.transforms import transforms_of
 
 OF_NERFSTUDIO = frozenset(
@@ -102,7 +102,7 @@ def _angle(camera: Mapping[str, Any], default: Any, place: Place) -> dict[str, f
 
 
 def _unknown(found: Mapping[str, Any], known: frozenset[str], place: Place) -> list[Note]:
-    names = [f"`{key}`" for key in found if key not in known]
+    names = [f"`{legible(key)}`" for key in found if key not in known]
     return (
         [Note("unknown", place.name, f"has keys that are not known and not used: {', '.join(names)}")] if names else []
     )

@@ -34,6 +34,7 @@ PARAMETERS = {
     "opencv": ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6"),
     "opencv_fisheye": ("k1", "k2", "k3", "k4"),
 }
+WIDEST, NARROWEST = 1e-3, 1e5  # focal lengths in sides of the image
 AGREE = 0.01  # relative difference of two focal lengths that mean the same
 
 
@@ -213,6 +214,11 @@ def _focal(lens: Lens, w: float, h: float) -> tuple[float, float, list[Note]]:
         raise lens.place.wrong(
             "has no focal length: `camera_angle_x` (radians) or `fl_x` (pixels) is needed, here or at the file's top"
         )
+    for axis, focal, side in (("x", fx, w), ("y", fy, h)):
+        if not WIDEST < focal / side < NARROWEST:
+            raise lens.place.wrong(
+                f"its focal length in {axis} is {focal:.4g} pixels in an image of {side:g}; that is no lens of pictures"
+            )
     ratio = max(fx / fy, fy / fx)
     if ratio > 1.05:
         text = f"its focal lengths are {fx:.5g} and {fy:.5g} pixels, so its pixels are not square by {ratio:.3g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from fieldengine.errors import DataError
 
 MARKS = {b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+DEEPEST = 32  # what reads further walks by recursion; files of poses have 4 levels
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,15 @@ def read_json(path: Path) -> Any:
             coding = "UTF-16 or UTF-32"
         if coding:
             raise DataError(path, f"cannot be read as JSON: it is {coding} text. Save it as UTF-8")
-        return json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_object)
+        found = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_object)
     except RecursionError as reason:
         raise DataError(path, "cannot be read as JSON: it is nested too deeply") from reason
     except (OSError, ValueError) as reason:
         said = getattr(reason, "strerror", None) or str(reason)
         raise DataError(path, f"cannot be read as JSON: {said}") from reason
+    if _is_deep(found):
+        raise DataError(path, "cannot be read as JSON: it is nested too deeply")
+    return found
 
 
 def number(value: Any, key: str, place: Place, *, least: float = -math.inf, unit: str = "") -> float:
@@ -77,8 +81,26 @@ def not_finite(value: Any, key: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as JSON writes it, shortened."""
-    text = json.dumps(value, ensure_ascii=False)
+    return legible(json.dumps(value, ensure_ascii=False))
+
+
+def legible(text: str) -> str:
+    """A text of a file for a message: shortened, and without what would not print."""
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _is_deep(found: Any) -> bool:
+    level = [found]
+    for _ in range(DEEPEST):
+        level = [part for value in level if isinstance(value, dict | list) for part in _parts(value)]
+        if not level:
+            return False
+    return True
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _hint(value: Any) -> str:

@@ -18,7 +18,7 @@ from fieldengine.files import lens as lenses
 from fieldengine.files.lens import Lens, read_lens
 from fieldengine.files.notes import Note
 from fieldengine.files.pose import read_pose
-from fieldengine.files.strict_json import Place, not_finite, read_json, shown
+from fieldengine.files.strict_json import Place, legible, not_finite, read_json, shown
 
 OF_FRAMES = ("file_path", "transform_matrix")
 
@@ -143,7 +143,7 @@ def _checked_keys(found: Mapping[str, Any], used: tuple[str, ...], place: Place)
     unknown = [key for key in found if not any(key in known for known in (used, HARMLESS, UNUSED, REFUSED))]
     if unknown:
         near = did_you_mean(unknown[0], used)
-        names = ", ".join(f"`{key}`" for key in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
+        names = ", ".join(f"`{legible(key)}`" for key in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
         yield Note("unknown", place.name, f"has keys that are not known and not used: {names}{near and '.'}{near}")
 
 
