@@ -15,6 +15,7 @@ from fieldengine.cameras.pinhole import Pinhole
 from fieldengine.errors import DataError
 from fieldengine.files.camera_path import CameraPath
 from fieldengine.files.lens import Intrinsics
+from fieldengine.files.notes import Note, merged
 from fieldengine.kinds.camera import CameraModel
 
 MODELS: dict[str, CameraModel] = {"pinhole": Pinhole(), "opencv": OpenCV(), "opencv_fisheye": OpenCVFisheye()}
@@ -36,24 +37,27 @@ def camera_of(lens: Intrinsics, pose: NDArray) -> Camera:
     ).at(torch.from_numpy(pose))
 
 
-def along(path: CameraPath, camera: Camera) -> list[Camera]:
-    """A camera at each stop of a path, with the stop's own lens, or that of `camera` where the file states none.
+def along(path: CameraPath, camera: Camera) -> tuple[list[Camera], tuple[str, ...]]:
+    """A camera at each stop of a path, and sentences for the user about how its file was read.
 
-    A lens is one of images of the size that the file says, or of the size of `camera`. Raises DataError where sizes
-    differ from stop to stop.
+    Each has the stop's own lens, or that of `camera` where the file states none. A lens is one of images of the size
+    that the file says, or of the size of `camera`. Raises DataError where sizes differ from stop to stop.
     """
     cameras: list[Camera] = []
+    notes: list[Note] = []
     for stop in path.stops:
         if stop.lens is None:
             cameras.append(camera.at(torch.from_numpy(stop.pose)))
             continue
         width, height = stop.lens.size or (camera.width, camera.height)
-        cameras.append(camera_of(stop.lens.on(width, height), stop.pose))
+        lens = stop.lens.on(width, height)
+        cameras.append(camera_of(lens, stop.pose))
+        notes += lens.notes
     sizes = sorted({(one.width, one.height) for one in cameras})
     if len(sizes) > 1:
         found = ", ".join(f"{width}x{height}" for width, height in sizes)
         raise DataError(path.path, f"has frames of several sizes, {found}; those of a video have one")
-    return cameras
+    return cameras, (*path.notes, *merged(notes))
 
 
 def downscaled(camera: Camera, factor: int) -> Camera:

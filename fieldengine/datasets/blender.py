@@ -63,7 +63,9 @@ class Blender:
             raise DataError(self.path, f"{what}. `dataset.path` names the folder that holds transforms_train.json")
         if not _transforms(self.path, "train").exists():
             found = ", ".join(sorted(p.name for p in self.path.iterdir())[:8]) or "nothing"
-            raise DataError(self.path, f"has no transforms_train.json. It holds: {found}")
+            alone = (self.path / "transforms.json").exists()
+            hint = ". Rename transforms.json, or split its frames into transforms_train.json and transforms_test.json"
+            raise DataError(self.path, f"has no transforms_train.json. It holds: {found}{hint if alone else ''}")
         aabb = Aabb.of(*self.aabb)
         files, sentences = self._files()
         notes: list[Note] = []

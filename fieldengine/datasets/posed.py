@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fieldengine.cameras import stated
-from fieldengine.cameras.camera import Cameras
+from fieldengine.cameras.camera import Camera, Cameras
 from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.datasets.multiview import CameraImages
 from fieldengine.errors import DataError
@@ -69,20 +69,33 @@ def read_split(files: PosedFiles, downscale: int) -> tuple[CameraImages, list[No
     """
     if files.missing:
         raise DataError(files.path, files.what_is_missing)
-    read = [read_image(image, turn=False) for image in files.images]  # as the programs do that write such files
-    sizes = [(image.values.shape[1], image.values.shape[0]) for image in read]
+    sizes: list[tuple[int, int]] = []
+    images: list[Tensor] = []
+    notes: list[Note] = []
+    names = _names([path.relative_to(files.path.parent) for path in files.images])
+    for path, name in zip(files.images, names, strict=True):
+        file = read_image(path, turn=False)  # as the programs do that write such files
+        height, width = file.values.shape[:2]
+        sizes.append((width, height))
+        images.append(_rgba(file, path, downscale))
+        notes += _of_image(name, path, file, images[-1])
+    cameras, said = _cameras(files, sizes, downscale)
+    return CameraImages(names, cameras, tuple(images)), [*said, *notes]
+
+
+def _cameras(
+    files: PosedFiles, sizes: Sequence[tuple[int, int]], downscale: int
+) -> tuple[tuple[Camera, ...], list[Note]]:
+    """The camera of each image, whose stored width and height are in `sizes`."""
     _refuse_one_lens_for_several_sizes(files.frames, sizes)
     lenses = [frame.lens.on(*size) for frame, size in zip(files.frames, sizes, strict=True)]
     cameras = [stated.camera_of(lens, frame.pose) for lens, frame in zip(lenses, files.frames, strict=True)]
     cameras = stated.of_one_model([stated.downscaled(camera, downscale) for camera in cameras])
-    images = tuple(_rgba(image, file, downscale) for image, file in zip(read, files.images, strict=True))
     try:
         Cameras.of(cameras).refuse_folded_lenses()
     except ValueError as reason:
         raise DataError(files.path, str(reason)) from reason
-    names = _names([image.relative_to(files.path.parent) for image in files.images])
-    notes = [*(note for lens in lenses for note in lens.notes), *_of_images(names, files.images, read, images)]
-    return CameraImages(names, cameras, images), notes
+    return cameras, [note for lens in lenses for note in lens.notes]
 
 
 def _twice(frames: Sequence[Frame], images: Sequence[Path]) -> Iterator[Note]:
@@ -135,18 +148,15 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(f"{i}_{path.stem}" for i, path in enumerate(paths))
 
 
-def _of_images(
-    names: Sequence[str], paths: Sequence[Path], read: Sequence[ImageFile], images: Sequence[Tensor]
-) -> Iterator[Note]:
-    for name, path, file, image in zip(names, paths, read, images, strict=True):
-        tag = orientation(path)
-        if tag != 1:
-            text = f"has the orientation tag {tag}; its pixels are used as they are stored, as poses are made for them"
-            yield Note("orientation", name, text)
-        for sentence in file.notes:
-            yield Note(sentence, name, sentence)
-        lowest, highest = image.view(-1, 4).amin(dim=0), image.view(-1, 4).amax(dim=0)
-        if int(highest[3]) == 0:
-            yield Note("clear", name, "is transparent everywhere; check its alpha")
-        elif torch.equal(lowest, highest):
-            yield Note("flat", name, f"has one colour everywhere, {tuple(highest.tolist())}; it shows nothing")
+def _of_image(name: str, path: Path, file: ImageFile, image: Tensor) -> Iterator[Note]:
+    tag = orientation(path)
+    if tag != 1:
+        text = f"has the orientation tag {tag}; its pixels are used as they are stored, as poses are made for them"
+        yield Note("orientation", name, text)
+    for sentence in file.notes:
+        yield Note(sentence, name, sentence)
+    lowest, highest = image.view(-1, 4).amin(dim=0), image.view(-1, 4).amax(dim=0)
+    if int(highest[3]) == 0:
+        yield Note("clear", name, "is transparent everywhere; check its alpha")
+    elif torch.equal(lowest, highest):
+        yield Note("flat", name, f"has one colour everywhere, {tuple(highest.tolist())}; it shows nothing")

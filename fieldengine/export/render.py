@@ -139,9 +139,10 @@ def _cameras(
         raise FieldEngineError(
             f"--frames {frames} is of orbit and spiral; {path} has {n} poses, a frame each. Leave it out"
         )
-    for sentence in found.notes:
+    cameras, notes = along(found, camera)
+    for sentence in notes:
         on_note(f"{path}: {sentence}")
-    return along(found, camera)
+    return cameras
 
 
 def _image(trained: Trained, grid: PixelGrid) -> Tensor:

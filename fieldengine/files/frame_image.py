@@ -14,7 +14,10 @@ from PIL import Image
 from fieldengine.errors import DataError
 from fieldengine.files.strict_json import Place
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp", ".ppm", ".pgm", ".pfm", ".avif")
+ENDINGS = (
+    ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp", ".ppm", ".pgm", ".pfm", ".avif", ".gif",
+    ".heic", ".jp2", ".jxl", ".pcx", ".tga",
+)  # fmt: skip
 ORIENTATION = 0x0112  # the tag of EXIF
 
 

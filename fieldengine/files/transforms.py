@@ -5,8 +5,8 @@ The layout of NeRF-synthetic (Mildenhall et al. 2020) with the keys that instant
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def read_transforms(path: Path) -> Transforms:
     for frame in transforms.frames:
         if not frame.file_path:
             raise DataError(path, f"{frame.place.name} has no `file_path`, the name of its image")
-    return transforms
+    return replace(transforms, notes=(*transforms.notes, *_one_pose(transforms.frames)))
 
 
 def transforms_of(found: Any, path: Path) -> Transforms:
@@ -110,10 +110,12 @@ def transforms_of(found: Any, path: Path) -> Transforms:
             raise DataError(path, f"{place.name} has no `file_path`: it is no object but {shown(frame)}")
         result.append(_frame(frame, top, whole, place))
         notes += _checked_keys(frame, (*OF_FRAMES, *lenses.KEYS), place)
-    if len(result) > 1 and all(np.array_equal(frame.pose, result[0].pose) for frame in result):
-        text = f"all {len(result)} frames have the same pose; nothing tells near from far"
-        notes.append(Note("one pose", "", text))
     return Transforms(path, tuple(result), tuple(notes))
+
+
+def _one_pose(frames: Sequence[Frame]) -> Iterator[Note]:
+    if len(frames) > 1 and all(np.array_equal(frame.pose, frames[0].pose) for frame in frames):
+        yield Note("one pose", "", f"all {len(frames)} frames have the same pose; nothing tells near from far")
 
 
 def _frame(frame: Mapping[str, Any], top: Mapping[str, Any], whole: Place, place: Place) -> Frame:

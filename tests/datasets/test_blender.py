@@ -472,6 +472,12 @@ def test_cameras_that_see_little_or_nothing_of_the_box_are_named(folder: Path, b
     )
 
 
+def test_a_file_for_all_splits_is_named_where_there_is_no_other(folder: Path, build):
+    (folder / "transforms_train.json").rename(folder / "transforms.json")
+    with pytest.raises(DataError, match=r"has no transforms_train\.json\..*Rename transforms\.json"):
+        build(folder)
+
+
 def test_a_usual_scene_says_nothing(folder: Path, build):
     assert list(build(folder).notes()) == []
 

@@ -46,7 +46,7 @@ def file(tmp_path: Path) -> Path:
 
 def cameras(file: Path, content: Any) -> list[Camera]:
     file.write_text(json.dumps(content), encoding="utf-8")
-    return along(read_camera_path(file), CAMERA)
+    return along(read_camera_path(file), CAMERA)[0]
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,12 @@ def test_a_pose_that_is_none_is_refused_as_in_a_data_set(file: Path, form: str, 
     content = poses if form == "list" else {"frames": [{"transform_matrix": matrix} for matrix in poses]}
     with pytest.raises(DataError, match=r"frame 1: .*are not a rotation"):
         cameras(file, content)
+
+
+def test_what_is_odd_about_a_lens_is_said_once(file: Path):
+    file.write_text(json.dumps(frames(fl_x=50.0, fl_y=25.0)), encoding="utf-8")
+    (sentence,) = along(read_camera_path(file), CAMERA)[1]
+    assert "frame 0 and 2 others: its focal lengths are 50 and 25 pixels" in sentence
 
 
 def test_keys_that_are_not_known_are_said(file: Path):

@@ -379,7 +379,7 @@ def name_scenes() -> Iterator[tuple[str, Scene]]:
 def image_scenes() -> Iterator[tuple[str, Scene]]:
     for mode, ending in product(("L", "RGB", "RGBA", "LA", "I;16"), ("png", "tif")):
         yield f"image_{mode.replace(';', '')}_{ending}", Scene(top=LENS, mode=mode, file=f"r_{{i}}.{ending}")
-    for tag, ending in product(range(1, 9), ("jpg", "png", "webp")):
+    for tag, ending in product(range(1, 9), ("jpg", "png", "tif", "webp")):
         note = "" if tag == 1 else f"has the orientation tag {tag}"
         yield f"tag_{tag}_{ending}", Scene(top=LENS, tag=tag, file=f"r_{{i}}.{ending}", note=note)
 
@@ -430,7 +430,7 @@ FILM = Camera(pose=(), height=HEIGHT, width=WIDTH, fx=50.0, fy=50.0, cx=WIDTH / 
 def judge_path(lens: Lens, size: tuple[int, int], refused: str) -> Callable[[Path], str]:
     def judge(path: Path) -> str:
         try:
-            cameras = along(read_camera_path(path), FILM)
+            cameras, _ = along(read_camera_path(path), FILM)
         except DataError as reason:
             if refused and refused in str(reason):
                 return f"refused: {str(reason).removeprefix(f'{path}: ')}"
