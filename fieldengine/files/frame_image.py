@@ -52,7 +52,7 @@ def _spellings(name: str, slashed: str) -> list[str]:
 
 def inside(folder: Path, name: str) -> Path | None:
     """The path of a name in a folder, None where its text leads out of it."""
-    for root in (folder.absolute(), folder.resolve()):
+    for root in (Path(os.path.normpath(folder.absolute())), folder.resolve()):
         path = Path(os.path.normpath(root / name))
         if path.is_relative_to(root) and path != root:
             return folder / path.relative_to(root)
@@ -61,11 +61,12 @@ def inside(folder: Path, name: str) -> Path | None:
 
 def beside(path: Path) -> Iterator[Path]:
     """Images in the folder of `path` whose names differ from its own only in their ending."""
+    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
     try:
-        files = sorted(path.parent.iterdir())
+        with os.scandir(path.parent) as entries:  # every frame asks: a Path only for what begins alike
+            files = sorted(path.with_name(entry.name) for entry in entries if entry.name.startswith(f"{stem}."))
     except OSError:
         return
-    stem = path.stem if path.suffix.lower() in ENDINGS else path.name
     yield from (file for file in files if file.stem == stem and file.suffix.lower() in ENDINGS and is_there(file))
 
 
