@@ -102,7 +102,7 @@ def _twice(frames: Sequence[Frame], images: Sequence[Path]) -> Iterator[Note]:
     counts = Counter(images)
     for frame, image in zip(frames, images, strict=True):
         if counts[image] > 1:
-            text = f'names "{frame.file_path}", which {counts[image]} frames name; each counts as a view of its own'
+            text = f'"{frame.file_path}" is named by {counts[image]} frames; each counts as a view of its own'
             yield Note("twice", frame.place.name, text)
 
 
@@ -151,12 +151,12 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
 def _of_image(name: str, path: Path, file: ImageFile, image: Tensor) -> Iterator[Note]:
     tag = orientation(path)
     if tag != 1:
-        text = f"has the orientation tag {tag}; its pixels are used as they are stored, as poses are made for them"
+        text = f"the orientation tag {tag} is not applied, as poses are made for pixels as they are stored"
         yield Note("orientation", name, text)
     for sentence in file.notes:
         yield Note(sentence, name, sentence)
     lowest, highest = image.view(-1, 4).amin(dim=0), image.view(-1, 4).amax(dim=0)
     if int(highest[3]) == 0:
-        yield Note("clear", name, "is transparent everywhere; check its alpha")
+        yield Note("clear", name, "alpha is 0 everywhere; nothing is shown")
     elif torch.equal(lowest, highest):
-        yield Note("flat", name, f"has one colour everywhere, {tuple(highest.tolist())}; it shows nothing")
+        yield Note("flat", name, f"one colour everywhere, {tuple(highest.tolist())}; nothing is shown")

@@ -103,6 +103,4 @@ def _angle(camera: Mapping[str, Any], default: Any, place: Place) -> dict[str, f
 
 def _unknown(found: Mapping[str, Any], known: frozenset[str], place: Place) -> list[Note]:
     names = [f"`{legible(key)}`" for key in found if key not in known]
-    return (
-        [Note("unknown", place.name, f"has keys that are not known and not used: {', '.join(names)}")] if names else []
-    )
+    return [Note("unknown", place.name, f"keys that are not known are not used: {', '.join(names)}")] if names else []

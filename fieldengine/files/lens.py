@@ -221,7 +221,7 @@ def _focal(lens: Lens, w: float, h: float) -> tuple[float, float, list[Note]]:
             )
     ratio = max(fx / fy, fy / fx)
     if ratio > 1.05:
-        text = f"its focal lengths are {fx:.5g} and {fy:.5g} pixels, so its pixels are not square by {ratio:.3g}"
+        text = f"focal lengths of {fx:.5g} and {fy:.5g} pixels make pixels that are not square, by {ratio:.3g}"
         more = [*more, Note("not square", lens.place.name, text)]
     return fx, fy, [*notes, *more]
 

@@ -146,7 +146,7 @@ def _checked_keys(found: Mapping[str, Any], used: tuple[str, ...], place: Place)
     if unknown:
         near = did_you_mean(unknown[0], used)
         names = ", ".join(f"`{legible(key)}`" for key in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
-        yield Note("unknown", place.name, f"has keys that are not known and not used: {names}{near and '.'}{near}")
+        yield Note("unknown", place.name, f"keys that are not known are not used: {names}{near and '.'}{near}")
 
 
 def _says_something(value: Any) -> bool:

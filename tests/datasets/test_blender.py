@@ -362,7 +362,7 @@ def test_an_orientation_tag_turns_nothing_and_is_said_once(folder: Path, build):
     assert {view.grid.shape for view in dataset.views("train")} == {(HEIGHT, WIDTH)}
     assert torch.equal(first_image(dataset).view(HEIGHT, WIDTH, 3), torch.from_numpy(plain) / 255)
     (sentence,) = dataset.notes()
-    assert "r_0 and 5 others: has the orientation tag 6" in sentence
+    assert "r_0 and 5 others: the orientation tag 6 is not applied" in sentence
 
 
 def test_downscale_scales_the_lens_exactly_where_a_rest_is_cut_off(folder: Path, build, rewrite):
@@ -509,15 +509,15 @@ def test_images_without_contents_are_named(folder: Path, build):
     for i, image in enumerate((clear, clear, grey)):
         iio.imwrite(folder / "train" / f"r_{i}.png", image)
     notes = build(folder).notes()
-    assert any("r_0 and 1 other: is transparent everywhere" in note for note in notes)
-    assert any("r_2: has one colour everywhere, (128, 128, 128, 255)" in note for note in notes)
+    assert any("r_0 and 1 other: alpha is 0 everywhere" in note for note in notes)
+    assert any("r_2: one colour everywhere, (128, 128, 128, 255)" in note for note in notes)
 
 
 def test_images_that_are_named_twice_are_said(folder: Path, build, rewrite):
     rewrite(named("train/r_0.png", frame=1))
     rewrite(named("train/r_2.png"), "test")
     notes = build(folder).notes()
-    assert any('frame 0 and 1 other: names "./train/r_0", which 2 frames name' in note for note in notes)
+    assert any('frame 0 and 1 other: "./train/r_0" is named by 2 frames' in note for note in notes)
     assert any("1 of its 2 images are training images" in note for note in notes)
 
 

@@ -295,4 +295,4 @@ def test_what_a_file_of_poses_says_in_vain_is_told(clay: TrainedField, tmp_path:
     said: list[str] = []
     path = str(tmp_path / "flight.json")
     render_file(clay, tmp_path / "p.png", folder=tmp_path, path=path, on_note=said.append)
-    assert said == [f"{path}: has keys that are not known and not used: `colour`"]
+    assert said == [f"{path}: keys that are not known are not used: `colour`"]

@@ -134,13 +134,13 @@ def test_a_pose_that_is_none_is_refused_as_in_a_data_set(file: Path, form: str, 
 def test_what_is_odd_about_a_lens_is_said_once(file: Path):
     file.write_text(json.dumps(frames(fl_x=50.0, fl_y=25.0)), encoding="utf-8")
     (sentence,) = along(read_camera_path(file), CAMERA)[1]
-    assert "frame 0 and 2 others: its focal lengths are 50 and 25 pixels" in sentence
+    assert "frame 0 and 2 others: focal lengths of 50 and 25 pixels" in sentence
 
 
 def test_keys_that_are_not_known_are_said(file: Path):
     file.write_text(json.dumps(frames(camera_angel_x=0.1)), encoding="utf-8")
     (sentence,) = read_camera_path(file).notes
-    assert sentence == 'has keys that are not known and not used: `camera_angel_x`. Did you mean "camera_angle_x"?'
+    assert sentence == 'keys that are not known are not used: `camera_angel_x`. Did you mean "camera_angle_x"?'
 
 
 ROW = "[1, 0, 0, 0]"

@@ -184,7 +184,7 @@ def test_a_lens_without_a_focal_length_says_what_is_needed(read, tmp_path: Path)
 def test_oblong_pixels_and_a_centre_outside_are_said(read):
     found = lens(read(fl_x=pixels(0.7, 40), fl_y=80.0, cx=-5.0))
     sentences = merged(found.notes)
-    assert any("pixels are not square by 1.46" in text for text in sentences)
+    assert any("pixels that are not square, by 1.46" in text for text in sentences)
     assert any("cx -5, cy 15 lies outside the image" in text for text in sentences)
 
 

@@ -380,7 +380,7 @@ def image_scenes() -> Iterator[tuple[str, Scene]]:
     for mode, ending in product(("L", "RGB", "RGBA", "LA", "I;16"), ("png", "tif")):
         yield f"image_{mode.replace(';', '')}_{ending}", Scene(top=LENS, mode=mode, file=f"r_{{i}}.{ending}")
     for tag, ending in product(range(1, 9), ("jpg", "png", "tif", "webp")):
-        note = "" if tag == 1 else f"has the orientation tag {tag}"
+        note = "" if tag == 1 else f"the orientation tag {tag} is not applied"
         yield f"tag_{tag}_{ending}", Scene(top=LENS, tag=tag, file=f"r_{{i}}.{ending}", note=note)
 
 
