@@ -10,10 +10,10 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from fieldengine.datasets.multiview import CameraImages, MultiviewDataset
-from fieldengine.datasets.posed import PosedFiles, find_files, read_split
+from fieldengine.datasets.posed import PosedFiles, find_files, of_parallax, read_split
 from fieldengine.datasets.sight import check_sight
 from fieldengine.errors import DataError
-from fieldengine.files.notes import Note, merged
+from fieldengine.files.notes import merged
 from fieldengine.types import Aabb, RunContext
 
 SPLITS = ("train", "val", "test")
@@ -68,7 +68,7 @@ class Blender:
             raise DataError(self.path, f"has no transforms_train.json. It holds: {found}{hint if alone else ''}")
         aabb = Aabb.of(*self.aabb)
         files, sentences = self._files()
-        notes: list[Note] = []
+        notes = [note.within("transforms_train.json") for note in of_parallax(files["train"].frames)]
         splits: dict[str, CameraImages] = {}
         for name, found in files.items():
             images, said = read_split(found, self.downscale)

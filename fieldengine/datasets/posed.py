@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +61,15 @@ def find_files(path: Path, n_views: int | None = None) -> PosedFiles:
         frames = tuple(frames[i * n // n_views] for i in range(n_views))  # 25 of 100 are every fourth
     images = tuple(find_image(path.parent, frame.file_path, frame.place) for frame in frames)
     return PosedFiles(path, frames, images, (*found.notes, *_twice(frames, images)))
+
+
+def of_parallax(frames: Sequence[Frame]) -> Iterator[Note]:
+    """A note where all cameras stand at one place: they may turn there, but see no depth."""
+    eyes = np.stack([frame.pose[:, 3] for frame in frames])
+    if float(np.ptp(eyes, axis=0).max()) > 1e-6 * max(1.0, float(np.abs(eyes).max())):
+        return
+    who = "there is one camera only" if len(frames) == 1 else f"all {len(frames)} cameras stand at one place"
+    yield Note("parallax", "", f"{who}; nothing tells near from far")
 
 
 def read_split(files: PosedFiles, downscale: int) -> tuple[CameraImages, list[Note]]:

@@ -5,8 +5,8 @@ The layout of NeRF-synthetic (Mildenhall et al. 2020) with the keys that instant
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def read_transforms(path: Path) -> Transforms:
     for frame in transforms.frames:
         if not frame.file_path:
             raise DataError(path, f"{frame.place.name} has no `file_path`, the name of its image")
-    return replace(transforms, notes=(*transforms.notes, *_one_pose(transforms.frames)))
+    return transforms
 
 
 def transforms_of(found: Any, path: Path) -> Transforms:
@@ -111,11 +111,6 @@ def transforms_of(found: Any, path: Path) -> Transforms:
         result.append(_frame(frame, top, whole, place))
         notes += _checked_keys(frame, (*OF_FRAMES, *lenses.KEYS), place)
     return Transforms(path, tuple(result), tuple(notes))
-
-
-def _one_pose(frames: Sequence[Frame]) -> Iterator[Note]:
-    if len(frames) > 1 and all(np.array_equal(frame.pose, frames[0].pose) for frame in frames):
-        yield Note("one pose", "", f"all {len(frames)} frames have the same pose; nothing tells near from far")
 
 
 def _frame(frame: Mapping[str, Any], top: Mapping[str, Any], whole: Place, place: Place) -> Frame:

@@ -444,6 +444,19 @@ def test_cameras_that_look_away_are_refused_with_the_cause(mistake: str, folder:
     assert caught.value.path == path
 
 
+def test_cameras_that_stand_at_one_place_are_said_to_see_no_depth(folder: Path, build, rewrite):
+    def stay(found: dict[str, Any]) -> None:
+        for frame, turn in zip(found["frames"], (0.0, 0.1, 0.2), strict=True):
+            c, s = math.cos(turn), math.sin(turn)
+            frame["transform_matrix"] = [[c, 0, s, 0], [0, 1, 0, 0], [-s, 0, c, 4], [0, 0, 0, 1]]
+
+    assert not any("near from far" in note for note in build(folder).notes()), "test and val may have one view"
+    rewrite(stay)
+    notes = build(folder).notes()
+    assert "transforms_train.json: all 3 cameras stand at one place; nothing tells near from far" in notes
+    assert any("there is one camera only" in note for note in build(folder, train_views=1).notes())
+
+
 def moved(by: float) -> Callable[[dict[str, Any]], None]:
     def move(found: dict[str, Any]) -> None:
         for frame in found["frames"]:
