@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from numpy.typing import NDArray
 
-from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.camera import Camera, Cameras
 from fieldengine.cameras.opencv import OpenCV
 from fieldengine.cameras.opencv_fisheye import OpenCVFisheye
 from fieldengine.cameras.pinhole import Pinhole
@@ -16,6 +16,7 @@ from fieldengine.errors import DataError
 from fieldengine.files.camera_path import CameraPath
 from fieldengine.files.lens import Intrinsics
 from fieldengine.files.notes import Note, merged
+from fieldengine.files.strict_json import Place
 from fieldengine.kinds.camera import CameraModel
 
 MODELS: dict[str, CameraModel] = {"pinhole": Pinhole(), "opencv": OpenCV(), "opencv_fisheye": OpenCVFisheye()}
@@ -57,7 +58,21 @@ def along(path: CameraPath, camera: Camera) -> tuple[list[Camera], tuple[str, ..
     if len(sizes) > 1:
         found = ", ".join(f"{width}x{height}" for width, height in sizes)
         raise DataError(path.path, f"has frames of several sizes, {found}; those of a video have one")
+    refuse_folded(cameras, [Place(path.path, f"frame {i}") for i in range(len(cameras))])
     return cameras, (*path.notes, *merged(notes))
+
+
+def refuse_folded(cameras: Sequence[Camera], places: Sequence[Place]) -> None:
+    """Raise DataError where a lens folds its image over, with the first place that states it."""
+    lenses = dict(zip(reversed([replace(camera, pose=()) for camera in cameras]), reversed(places), strict=True))
+    nowhere = torch.eye(4)
+    for lens, place in reversed(lenses.items()):
+        if not lens.parameters:
+            continue
+        try:
+            Cameras.of([lens.at(nowhere)]).refuse_folded_lenses()
+        except ValueError as reason:
+            raise place.wrong(str(reason).removeprefix("camera 0: ")) from reason
 
 
 def downscaled(camera: Camera, factor: int) -> Camera:

@@ -101,8 +101,9 @@ def _cameras(
     lenses = [frame.lens.on(*size) for frame, size in zip(files.frames, sizes, strict=True)]
     cameras = [stated.camera_of(lens, frame.pose) for lens, frame in zip(lenses, files.frames, strict=True)]
     cameras = stated.of_one_model([stated.downscaled(camera, downscale) for camera in cameras])
+    stated.refuse_folded(cameras, [frame.place for frame in files.frames])
     try:
-        Cameras.of(cameras).refuse_folded_lenses()
+        Cameras.of(cameras)
     except ValueError as reason:
         raise DataError(files.path, str(reason)) from reason
     return cameras, [note for lens in lenses for note in lens.notes]

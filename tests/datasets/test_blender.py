@@ -399,8 +399,8 @@ def test_a_frame_without_distortion_among_distorted_ones_stays_straight(folder: 
 
 
 def test_distortion_that_folds_the_image_over_is_refused_with_the_file(folder: Path, build, rewrite):
-    path = rewrite(lambda found: found.update(k1=-9.0))
-    with pytest.raises(DataError, match="folds the image over") as caught:
+    path = rewrite(lambda found: found["frames"][1].update(k1=-9.0))
+    with pytest.raises(DataError, match=r"frame 1: its distortion \(-9, .*folds the image over") as caught:
         build(folder)
     assert caught.value.path == path
 

@@ -106,6 +106,7 @@ def test_the_angle_of_nerfstudio_is_that_of_the_height(file: Path):
         (frames(camera_angle_x=-1), "`camera_angle_x` must lie between 0 and pi"),
         (frames(fl_x=10.0, camera_angle_x=0.1), "means a focal length of 399.67 pixels, fl_x one of 10"),
         (frames(cx=3.0), "has no focal length"),
+        (frames(fl_x=30.0, k1=-30.0), "frame 0: its distortion (-30, 0, 0, 0, 0, 0, 0, 0) folds the image over"),
     ],
 )
 def test_what_cannot_be_rendered_is_refused(file: Path, content: Any, message: str):
