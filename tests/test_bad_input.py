@@ -22,9 +22,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import fieldengine
-from fieldengine.cameras.paths import from_file
 from fieldengine.config.scene import read_scene
 from fieldengine.errors import DataError, FieldEngineError, RunError, SceneError
+from fieldengine.files.camera_path import read_camera_path
 from fieldengine.runs.build import build_dataset
 from fieldengine.types import RunContext
 
@@ -353,11 +353,11 @@ def test_poses_that_cannot_be_used_are_refused_with_file_and_frame(name: str, po
     refused(lambda: opened("type: blender, path: posed"), path, message, kind=DataError)
 
 
-def test_a_link_that_leaves_the_folder_is_not_followed(posed, opened, tmp_path: Path):
+def test_a_link_to_an_image_that_is_gone_is_refused(posed, opened, tmp_path: Path):
     path = posed()
     (tmp_path / "posed" / "train" / "r_1.png").unlink()
-    (tmp_path / "posed" / "train" / "r_1.png").symlink_to(tmp_path / "outside.png")
-    refused(lambda: opened("type: blender, path: posed"), path, "frame 1 points outside the folder")
+    (tmp_path / "posed" / "train" / "r_1.png").symlink_to(tmp_path / "nothing.png")
+    refused(lambda: opened("type: blender, path: posed"), path, "of which 1 are missing: train/r_1.png")
 
 
 def test_an_image_that_is_cut_short_is_refused_by_name(posed, opened, tmp_path: Path):
@@ -725,4 +725,4 @@ def test_a_field_file_cannot_write_over_a_folder(trained: Path, tmp_path: Path):
 def test_a_camera_path_that_is_none_is_refused_by_name(text: str, tmp_path: Path):
     path = tmp_path / "path.json"
     path.write_text(text, encoding="utf-8")
-    refused(lambda: from_file(path), path, kind=DataError)
+    refused(lambda: read_camera_path(path), path, kind=DataError)

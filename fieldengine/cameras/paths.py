@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from fieldengine.errors import DataError
 from fieldengine.types import Domain
 
 
@@ -36,26 +33,6 @@ def spiral(domain: Domain, n: int) -> list[Tensor]:
         _on_sphere(domain, 4.0 * math.pi * s, 0.1 + 1.0 * s, domain.radius * (1.0 - 0.15 * math.sin(math.pi * s)))
         for s in (i / max(n - 1, 1) for i in range(n))
     ]
-
-
-def from_file(path: Path) -> list[Tensor]:
-    """Poses of a JSON file: a list of 4x4 matrices, or a transforms.json with `frames[].transform_matrix`."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as reason:
-        raise DataError(path, "no such file. A path is `orbit`, `spiral`, or a JSON file of camera poses") from reason
-    except (OSError, ValueError, RecursionError) as reason:
-        raise DataError(path, f"cannot be read as JSON: {reason}") from reason
-    try:
-        rows = [frame["transform_matrix"] for frame in found["frames"]] if isinstance(found, dict) else found
-        poses = torch.tensor(rows, dtype=torch.float32)
-    except (TypeError, ValueError, KeyError, OverflowError, RuntimeError) as reason:
-        raise DataError(path, "holds no list of 4x4 camera-to-world matrices") from reason
-    if poses.ndim != 3 or poses.shape[1] not in (3, 4) or poses.shape[2] != 4 or not poses.isfinite().all():
-        raise DataError(path, f"expected finite 4x4 matrices, found an array of shape {tuple(poses.shape)}")
-    if bool((torch.linalg.det(poses[:, :3, :3]).abs() < 1e-6).any()):
-        raise DataError(path, "holds a singular matrix; the first three columns of each must be a rotation")
-    return list(poses[:, :3])
 
 
 def _on_sphere(domain: Domain, azimuth: float, elevation: float, radius: float) -> Tensor:

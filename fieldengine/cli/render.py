@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, err_console, out_console
 from fieldengine.errors import FieldEngineError
@@ -20,7 +21,9 @@ def render(
     scale: Annotated[float | None, typer.Option(min=0.01, help="Factor on the pixels per side.")] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Size in pixels, such as 640x480.")] = None,
     path: Annotated[str | None, typer.Option(help="Camera path: orbit, spiral, or a JSON file of poses.")] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Number of frames of a video.")] = 60,
+    frames: Annotated[
+        int | None, typer.Option(min=1, help="Number of frames of an orbit or spiral, 60 where not given.")
+    ] = None,
     fps: Annotated[int, typer.Option(min=1, max=240, help="Frames per second of a video.")] = 30,
     device: DeviceOption = Device.auto,
 ) -> None:
@@ -28,10 +31,20 @@ def render(
     from fieldengine.progress import counting
     from fieldengine.runs.load import load
 
+    def warn(sentence: str) -> None:
+        err_console.print(f"[yellow]warning:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+
     loaded = load(run, device.value)
     with counting(err_console, "render") as on_progress:
         file = loaded.render(
-            out, scale=scale, size=size_of(size), path=path, frames=frames, fps=fps, on_progress=on_progress
+            out,
+            scale=scale,
+            size=size_of(size),
+            path=path,
+            frames=frames,
+            fps=fps,
+            on_progress=on_progress,
+            on_note=warn,
         )
     out_console.print(str(file), soft_wrap=True, highlight=False)
 

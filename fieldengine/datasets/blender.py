@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from fieldengine.cameras.camera import Camera
-from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.datasets.multiview import CameraImages, MultiviewDataset
+from fieldengine.datasets.posed import PosedFiles, find_files, of_parallax, read_split
+from fieldengine.datasets.sight import check_sight
 from fieldengine.errors import DataError
-from fieldengine.files.image import read_image
+from fieldengine.files.notes import merged
 from fieldengine.types import Aabb, RunContext
 
 SPLITS = ("train", "val", "test")
@@ -30,7 +27,9 @@ class Blender:
 
     The format of Mildenhall et al. 2020. `transforms_train.json` holds `camera_angle_x` (the horizontal field of
     view, radians) and, per frame, `file_path` and `transform_matrix` (camera-to-world, OpenGL axes). Images may be
-    RGB or RGBA with straight alpha.
+    RGB or RGBA with straight alpha; their stored pixels are used, whatever their orientation tag says. The keys of
+    instant-ngp and nerfstudio are heeded, too: `fl_x`, `fl_y`, `cx`, `cy`, `w`, `h`, `k1` to `k6`, `p1`, `p2`,
+    `camera_model`, for the whole file or per frame (docs/files.md lists them).
 
     Scene: `dataset: {type: blender, path: data/lego, downscale: 2}`
     """
@@ -62,106 +61,60 @@ class Blender:
         if not self.path.is_dir():
             what = "is a file" if self.path.exists() else "no such folder"
             raise DataError(self.path, f"{what}. `dataset.path` names the folder that holds transforms_train.json")
-        splits = {
-            name: _read_split(self.path, name, self.downscale, self.train_views if name == "train" else None)
-            for name in SPLITS
-            if _transforms(self.path, name).exists()
-        }
-        if "train" not in splits:
+        if not _transforms(self.path, "train").exists():
             found = ", ".join(sorted(p.name for p in self.path.iterdir())[:8]) or "nothing"
-            raise DataError(self.path, f"has no transforms_train.json. It holds: {found}")
-        splits = {name: split.to(context.device) for name, split in splits.items()}
+            alone = (self.path / "transforms.json").exists()
+            hint = ". Rename transforms.json, or split its frames into transforms_train.json and transforms_test.json"
+            raise DataError(self.path, f"has no transforms_train.json. It holds: {found}{hint if alone else ''}")
+        aabb = Aabb.of(*self.aabb)
+        files, sentences = self._files()
+        notes = [note.within("transforms_train.json") for note in of_parallax(files["train"].frames)]
+        splits: dict[str, CameraImages] = {}
+        for name, found in files.items():
+            images, said = read_split(found, self.downscale)
+            said = (*found.notes, *said, *check_sight(found.path, images.names, images.cameras, aabb))
+            notes += [note.within(found.path.name) for note in said]
+            splits[name] = images.to(context.device)
         return MultiviewDataset(
             splits,
-            aabb=Aabb.of(*self.aabb).to(context.device),
+            aabb=aabb.to(context.device),
             background=self.background,
             random_background=self.random_background,
+            notes=[*sentences, *merged(notes)],
         )
+
+    def _files(self) -> tuple[dict[str, PosedFiles], list[str]]:
+        """The files of each split there is, and sentences about those there are not."""
+        found: dict[str, PosedFiles] = {}
+        notes: list[str] = []
+        for split in SPLITS:
+            path = _transforms(self.path, split)
+            if not path.exists():
+                continue
+            files = find_files(path, self.train_views if split == "train" else None)
+            if split != "train" and len(files.missing) == len(files.images):
+                notes.append(f"{path.name} {files.what_is_missing}; without them there is no {split} split to score")
+                continue
+            found[split] = files
+        if not _transforms(self.path, "test").exists():
+            notes.append(
+                "transforms_test.json is missing: there is no test split, and no score of it. "
+                "`evaluation.splits: [train]` scores the training views"
+            )
+        return found, [*notes, *_seen_before(found)]
 
 
 def _transforms(folder: Path, split: str) -> Path:
     return folder / f"transforms_{split}.json"
 
 
-def _read_split(folder: Path, split: str, downscale: int, n_views: int | None) -> CameraImages:
-    path = _transforms(folder, split)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as reason:
-        raise DataError(path, f"cannot be read as JSON: {reason}") from reason
-    frames = found.get("frames") if isinstance(found, dict) else None
-    if not isinstance(frames, list) or not frames:
-        raise DataError(path, "holds no `frames`")
-    if n_views is not None:
-        if n_views > len(frames):
-            raise DataError(path, f"holds {len(frames)} images; train_views asks for {n_views}")
-        frames = [frames[i * len(frames) // n_views] for i in range(n_views)]  # 25 of 100 are every fourth
-    angle = found.get("camera_angle_x")
-    if not isinstance(angle, int | float) or not 0 < angle < math.pi:
-        raise DataError(path, f"`camera_angle_x` must lie between 0 and pi radians, found {angle!r}")
-    files = [_image_path(folder, path, i, frame) for i, frame in enumerate(frames)]
-    missing = [file for file in files if not file.is_file()]
-    if missing:
-        listing = ", ".join(str(file.relative_to(folder)) for file in missing[:3]) + (
-            ", ..." if len(missing) > 3 else ""
-        )
-        raise DataError(path, f"names {len(files)} images, of which {len(missing)} are missing: {listing}")
-    poses = [_pose(path, i, frame) for i, frame in enumerate(frames)]
-    images = [_read_rgba(file, downscale) for file in files]
-    cameras = [_lens(angle, *image.shape[:2]).at(pose) for image, pose in zip(images, poses, strict=True)]
-    return CameraImages(tuple(file.stem for file in files), tuple(cameras), tuple(images))
-
-
-def _lens(angle: float, height: int, width: int) -> Camera:
-    """A pinhole camera with this horizontal field of view, somewhere."""
-    focal = 0.5 * width / math.tan(0.5 * angle)
-    return Camera(pose=(), height=height, width=width, fx=focal, fy=focal, cx=0.5 * width, cy=0.5 * height)
-
-
-def _image_path(folder: Path, path: Path, i: int, frame: Any) -> Path:
-    name = frame.get("file_path") if isinstance(frame, dict) else None
-    if not isinstance(name, str) or not name:
-        raise DataError(path, f"frame {i} has no `file_path`")
-    file = folder / name
-    if not file.suffix:
-        file = file.with_suffix(".png")
-    if not file.resolve().is_relative_to(folder.resolve()):
-        raise DataError(path, f'frame {i} points outside the folder: "{name}"')
-    return file
-
-
-def _pose(path: Path, i: int, frame: dict[str, Any]) -> Tensor:
-    try:
-        pose = torch.tensor(frame.get("transform_matrix"), dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError) as reason:
-        raise DataError(path, f"frame {i}: `transform_matrix` is not a 4x4 matrix of numbers") from reason
-    if pose.shape not in ((4, 4), (3, 4)) or not pose.isfinite().all():
-        raise DataError(
-            path, f"frame {i}: `transform_matrix` must be a finite 4x4 matrix, found shape {tuple(pose.shape)}"
-        )
-    rotation = pose[:3, :3]
-    if abs(float(torch.linalg.det(rotation))) < 1e-6:
-        raise DataError(path, f"frame {i}: `transform_matrix` is singular; its first three columns must be a rotation")
-    if float(torch.linalg.det(rotation)) < 0:
-        raise DataError(path, f"frame {i}: the first three columns of `transform_matrix` are not a rotation (mirrored)")
-    if not torch.allclose(rotation.T @ rotation, torch.eye(3), atol=1e-2):
-        raise DataError(
-            path, f"frame {i}: the first three columns of `transform_matrix` are not a rotation (scaled or sheared)"
-        )
-    return pose[:3]
-
-
-def _read_rgba(file: Path, downscale: int) -> Tensor:
-    """(h, w, 4) uint8, colour times alpha."""
-    image = to_float(torch.from_numpy(read_image(file).values))
-    channels = image.shape[2]
-    if channels in (1, 2):
-        image = torch.cat([image[..., :1].expand(-1, -1, 3), image[..., 1:]], dim=-1)
-    if image.shape[2] == 3:
-        image = torch.cat([image, torch.ones_like(image[..., :1])], dim=-1)
-    image = premultiplied(image)
-    if downscale > 1:
-        image = downscaled(image, downscale)
-    if min(image.shape[:2]) < 1:
-        raise DataError(file, f"has no pixel left after downscale {downscale}")
-    return (image * 255.0).round().to(torch.uint8)
+def _seen_before(files: Mapping[str, PosedFiles]) -> Iterator[str]:
+    """A sentence about each split that is scored on images it was trained on."""
+    train = set(files["train"].images)
+    for split, found in files.items():
+        shared = sum(image in train for image in found.images)
+        if split != "train" and shared:
+            yield (
+                f"{found.path.name}: {shared} of its {len(found.images)} images are training images; their scores say "
+                f"nothing of new views"
+            )

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from fieldengine.cameras.camera import Camera
-from fieldengine.cameras.paths import from_file, orbit, spiral
+from fieldengine.cameras.paths import orbit, spiral
+from fieldengine.cameras.stated import along
 from fieldengine.errors import FieldEngineError, PluginError, RunError
 from fieldengine.export.files import require_suffix
 from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, write_image, write_video
+from fieldengine.files.camera_path import read_camera_path
 from fieldengine.kinds.dataset import Presenter
 from fieldengine.kinds.exporter import Trained
 from fieldengine.plugins.registry import Registry
@@ -21,6 +23,7 @@ from fieldengine.renderers.image import render_image
 from fieldengine.types import PixelGrid
 
 MAX_PIXELS = 1 << 28
+FRAMES = 60  # of a path that has no number of its own
 
 
 def sized(grid: PixelGrid, scale: float | None, size: tuple[int, int] | None) -> PixelGrid:
@@ -44,9 +47,10 @@ def render_file(
     scale: float | None = None,
     size: tuple[int, int] | None = None,
     path: str | None = None,
-    frames: int = 60,
+    frames: int | None = None,
     fps: int = 30,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
+    on_note: Callable[[str], None] = lambda sentence: None,
 ) -> Path:
     """Write an image or a video of a trained field.
 
@@ -55,16 +59,18 @@ def render_file(
 
     Args:
         out: file to write; None chooses `image.png`, or another name for another signal, or `PATH.mp4` in `folder`.
+        frames: of an orbit or a spiral, 60 where it is None; a file has as many as it has poses.
         on_progress: called with frames done and frames in all.
+        on_note: called with each sentence about how a file of poses was read.
 
     Returns:
         the file written.
     """
-    grid = trained.domain.grid
-    if grid is None:
+    plain = trained.domain.grid
+    if plain is None:
         raise RunError(out or folder, "this field has no image to render")
-    grid = sized(grid, scale, size)
-    if not isinstance(grid, Camera):
+    grid = sized(plain, scale, size)
+    if not isinstance(plain, Camera):
         if path is not None:
             raise FieldEngineError("--path is for scenes seen by cameras; this field is a flat image")
         presenter = presenter_of(trained, Registry())
@@ -72,7 +78,8 @@ def render_file(
         return present(trained, presenter, grid, out)
     out = out or folder / f"{Path(path or 'orbit').stem}.mp4"
     suffix = require_suffix(out, (*VIDEOS, *IMAGES), "a rendering")
-    cameras = [grid.at(pose) for pose in _poses(trained, path or "orbit", frames)]
+    stops = _cameras(trained, plain, path or "orbit", frames, on_note)
+    cameras = [sized(camera, scale, size) for camera in stops]
     if suffix in IMAGES:
         write_image(out, _image(trained, grid if path is None else cameras[0]))
         return out
@@ -117,14 +124,25 @@ def present(trained: Trained, presenter: Presenter, grid: PixelGrid, out: Path) 
     return out
 
 
-def _poses(trained: Trained, path: str, frames: int) -> list[Tensor]:
-    if path == "orbit":
-        return orbit(trained.domain, frames)
-    if path == "spiral":
-        return spiral(trained.domain, frames)
+def _cameras(
+    trained: Trained, camera: Camera, path: str, frames: int | None, on_note: Callable[[str], None]
+) -> list[Camera]:
+    """The cameras along a path, of the data's own size or that which a file states."""
+    circle = {"orbit": orbit, "spiral": spiral}.get(path)
+    if circle is not None:
+        return [camera.at(pose) for pose in circle(trained.domain, frames or FRAMES)]
     if Path(path).suffix.lower() != ".json":
         raise FieldEngineError(f'no camera path "{path}". Paths: orbit, spiral, or a .json file of camera poses')
-    return from_file(Path(path))
+    found = read_camera_path(Path(path))
+    if frames is not None:
+        n = len(found.stops)
+        raise FieldEngineError(
+            f"--frames {frames} is of orbit and spiral; {path} has {n} poses, a frame each. Leave it out"
+        )
+    cameras, notes = along(found, camera)
+    for sentence in notes:
+        on_note(f"{path}: {sentence}")
+    return cameras
 
 
 def _image(trained: Trained, grid: PixelGrid) -> Tensor:

@@ -31,10 +31,10 @@ class ImageFile:
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: Path) -> ImageFile:
+def read_image(path: Path, turn: bool = True) -> ImageFile:
     """The first image of a file.
 
-    Palettes become colours, masks become 0 and 255.
+    Palettes become colours, masks become 0 and 255. With `turn` it is turned as its orientation tag says.
 
     Raises DataError for what is missing, a folder, empty, cut short, not an image, or too large to be one in good
     faith.
@@ -49,7 +49,7 @@ def read_image(path: Path) -> ImageFile:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
-            image = iio.imread(path, index=0, **_how_to_read(path))
+            image = iio.imread(path, index=0, **_how_to_read(path, turn))
     except DataError:
         raise
     except PillowImage.DecompressionBombWarning as reason:
@@ -75,7 +75,7 @@ def read_image(path: Path) -> ImageFile:
     return ImageFile(image)
 
 
-def _how_to_read(path: Path) -> dict[str, Any]:
+def _how_to_read(path: Path, turn: bool) -> dict[str, Any]:
     """What imageio must be told so that nothing of the image is lost."""
     with path.open("rb") as file:
         head = file.read(26)
@@ -88,7 +88,7 @@ def _how_to_read(path: Path) -> dict[str, Any]:
     try:
         with PillowImage.open(path) as image:
             mode, transparent = image.mode, "transparency" in image.info
-            turned = image.getexif().get(ORIENTATION, 1) != 1
+            turned = turn and image.getexif().get(ORIENTATION, 1) != 1
     except (OSError, ValueError, SyntaxError):  # not Pillow's; imageio has other readers
         return {}
     # a photograph taken sideways says so; imageio then turns it as every viewer does

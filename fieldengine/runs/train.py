@@ -161,7 +161,7 @@ def _train(
     }
     folder.write_summary(summary)
     trained.recipe["metrics"] = scores
-    record.tell(_closing(folder, status, scores, progress))
+    record.tell(_closing(folder, status, scores or _why_no_scores(config, dataset), progress))
     return Run(folder.path, trained, summary)
 
 
@@ -309,8 +309,17 @@ def _at_once(folder: RunFolder, progress: Progress) -> str:
     return f"interrupted at step {progress.step} at once; {kept}"
 
 
-def _closing(folder: RunFolder, status: str, scores: Mapping[str, float], progress: Progress) -> str:
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
+def _why_no_scores(config: SceneConfig, dataset: Dataset) -> str:
+    """A clause where the splits to score are not there; empty where there are other reasons."""
+    asked = config.evaluation.splits
+    if not dataset.splits or any(split in dataset.splits for split in asked) or not config.evaluation.metrics:
+        return ""
+    return f"no scores, as the data has no split {' or '.join(asked)}; it has {', '.join(dataset.splits)}"
+
+
+def _closing(folder: RunFolder, status: str, scores: Mapping[str, float] | str, progress: Progress) -> str:
+    """`scores`, or why there are none."""
+    figures = scores if isinstance(scores, str) else ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
     if status == "interrupted":
         return f"interrupted at step {progress.step}; a checkpoint was written. Go on with --resume --out {folder.path}"
     done = "; ".join(part for part in (f"done: {progress.step} steps in {progress.seconds:.0f} s", figures) if part)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fieldengine.cameras.paths import from_file, look_at, orbit, spiral
-from fieldengine.errors import DataError
+from fieldengine.cameras.paths import look_at, orbit, spiral
 from fieldengine.types import Aabb, Domain
 
 CENTRE = (1.0, -2.0, 3.0)
@@ -113,65 +110,3 @@ def test_a_spiral_rises_in_two_turns_and_comes_a_little_closer_in_the_middle():
 def test_a_path_of_one_frame_is_one_pose(path):
     (pose,) = path(domain(), 1)
     assert_is_a_rotation(pose)
-
-
-def test_a_list_of_matrices_and_a_transforms_file_give_the_same_poses(tmp_path: Path):
-    matrices = [[*pose.tolist(), [0, 0, 0, 1]] for pose in orbit(domain(), 3)]
-    frames = {"camera_angle_x": 0.7, "frames": [{"transform_matrix": matrix} for matrix in matrices]}
-    for name, content in (("list.json", matrices), ("transforms.json", frames)):
-        (tmp_path / name).write_text(json.dumps(content), encoding="utf-8")
-        poses = from_file(tmp_path / name)
-        for found, expected in zip(poses, orbit(domain(), 3), strict=True):
-            torch.testing.assert_close(found, expected)
-
-
-ROW = "[1, 0, 0, 0]"
-
-
-NO_POSES = [
-    "",
-    "{",
-    "null",
-    "5",
-    '"orbit"',
-    "[]",
-    "{}",
-    "[null]",
-    "[1, 2, 3]",
-    '{"frames": []}',
-    '{"frames": null}',
-    '{"frames": 3}',
-    '{"frames": "ab"}',
-    '{"frames": [1]}',
-    '{"frames": [{}]}',
-    '{"frames": [{"transform_matrix": [[1, 2], [3]]}]}',
-    f"[[{ROW}, {ROW}]]",
-    f"[[{ROW}, {ROW}, [0, 0, 0]]]",
-    f"[[{ROW}, {ROW}, [0, 0, 0, NaN]]]",
-    f"[[{ROW}, {ROW}, [0, 0, 0, 1e39]]]",
-    f"[[{ROW}, {ROW}, [0, 0, 0, 1{'0' * 400}]]]",
-    f'[[{ROW}, {ROW}, [0, 0, 0, "a"]]]',
-    "[" * 100_000,
-]
-
-
-@pytest.mark.parametrize("text", NO_POSES, ids=lambda text: text[:50])
-def test_a_file_without_poses_is_refused_by_name(tmp_path: Path, text: str):
-    path = tmp_path / "poses.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"poses\.json") as caught:
-        from_file(path)
-    assert caught.value.path == path
-
-
-def test_a_missing_file_says_what_a_path_may_be(tmp_path: Path):
-    with pytest.raises(DataError, match=r"orbit.*spiral.*JSON"):
-        from_file(tmp_path / "orbitt")
-
-
-def test_bytes_that_are_no_text_and_a_folder_are_refused(tmp_path: Path):
-    path = tmp_path / "poses.json"
-    path.write_bytes(b"\xff\xfe\x00\x80")
-    for place in (path, tmp_path):
-        with pytest.raises(DataError, match="cannot be read"):
-            from_file(place)

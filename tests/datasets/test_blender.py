@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 from torch import Tensor
 
 from fieldengine.datasets.blender import Blender
@@ -27,12 +28,13 @@ COUNTS = {"train": 3, "val": 1, "test": 2}
 
 
 def pose(seed: int) -> NDArray[np.float64]:
-    """A camera turned and placed at random."""
+    """A camera placed at random, which looks at the origin and is rolled at random."""
     random = np.random.default_rng(seed)
-    q, r = np.linalg.qr(random.normal(size=(3, 3)))
-    q = q * np.sign(np.diag(r))
+    place = random.normal(size=3)
+    q, r = np.linalg.qr(np.column_stack([place, random.normal(size=(3, 2))]))
+    q = (q * np.sign(np.diag(r)))[:, [1, 2, 0]]  # what it looks away from is the place
     q[:, 0] *= np.linalg.det(q)
-    return np.vstack([np.hstack([q, random.normal(size=(3, 1)) * 3]), [[0, 0, 0, 1]]])
+    return np.vstack([np.column_stack([q, 3 * place]), [[0, 0, 0, 1]]])
 
 
 def straight_rgba(seed: int) -> NDArray[np.uint8]:
@@ -230,3 +232,310 @@ def test_fewer_training_views_are_spread_evenly_and_no_split_but_train_shrinks(f
 def test_a_quarter_of_the_views_is_every_fourth(data: Path, build):
     names = [view.name for view in build(data / "scenes" / "lego_400", downscale=40, train_views=25).views("train")]
     assert names == [f"r_{i}" for i in range(0, 100, 4)]
+
+
+# ------------------------------------------------------------------------------------------- files as people have them
+
+
+@pytest.fixture
+def rewrite(folder: Path) -> Callable[..., Path]:
+    """Changes the JSON of a split; returns its path."""
+
+    def change(how: Callable[[dict[str, Any]], object], split: str = "train") -> Path:
+        path = folder / f"transforms_{split}.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        how(found)
+        path.write_text(json.dumps(found), encoding="utf-8")
+        return path
+
+    return change
+
+
+def named(name: str, frame: int = 0) -> Callable[[dict[str, Any]], object]:
+    return lambda found: found["frames"][frame].__setitem__("file_path", name)
+
+
+def first_image(dataset: MultiviewDataset) -> Tensor:
+    return dataset.views("train")[0].target
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train/r_0.png",
+        "train/r_0",
+        "./train//r_0.png",
+        ".\\train\\r_0",
+        "train\\r_0.png",
+        "train/../train/r_0.png",
+        "train/./r_0",
+        "train/r%5f0.png",
+        "train/r_0.PNG",
+        "{folder}/train/r_0.png",
+        "{folder}/train/r_0",
+    ],
+)
+def test_a_name_leads_to_its_image_however_it_is_written(name: str, folder: Path, build, rewrite):
+    rewrite(named(name.format(folder=folder)))
+    assert torch.equal(first_image(build(folder)), first_image(build(folder)))
+    assert build(folder).views("train")[0].name == "r_0"
+
+
+@pytest.mark.parametrize("ending", ["jpg", "jpeg", "webp", "PNG", "JPG", "bmp", "tif"])
+def test_the_ending_may_be_left_to_the_folder(ending: str, folder: Path, build):
+    (folder / "train" / "r_0.png").unlink()
+    iio.imwrite(folder / "train" / f"r_0.{ending}", np.full((HEIGHT, WIDTH, 3), [10, 10, 10], np.uint8))
+    found = first_image(build(folder))
+    torch.testing.assert_close(found, torch.full_like(found, 10 / 255), atol=2 / 255, rtol=0)
+
+
+def test_a_dot_in_a_name_is_no_ending(folder: Path, build, rewrite):
+    (folder / "train" / "r_0.png").rename(folder / "train" / "view_0.5.png")
+    rewrite(named("train/view_0.5"))
+    assert build(folder).views("train")[0].name == "view_0.5"
+
+
+def test_accents_in_one_letter_or_two_are_the_same_name(folder: Path, build, rewrite):
+    (folder / "train" / "r_0.png").rename(folder / "train" / "e\u0301 t.png")
+    rewrite(named("train/\u00e9%20t"))
+    assert build(folder).n_items == 3 * HEIGHT * WIDTH
+
+
+REFUSED_NAMES: dict[str, tuple[str, str]] = {
+    "NUL": ("train/r_0\x00.png", "frame 0: `file_path` holds a character that no name of a file has"),
+    "half a letter": ("train/r_\ud800", "frame 0: `file_path` holds a character"),
+    "an address": ("https://example.org/r_0.png", "frame 0: `file_path` is an address"),
+    "a file address": ("file:///r_0.png", "frame 0: `file_path` is an address"),
+    "a drive": ("C:\\train\\r_0.png", "frame 0 points outside the folder"),
+    "upwards": ("train/../../r_0.png", "frame 0 points outside the folder"),
+    "upwards with backslashes": ("..\\r_0.png", "frame 0 points outside the folder"),
+    "upwards in escapes": ("%2e%2e/r_0.png", "of which 1 are missing"),
+    "another root": ("/train/r_0.png", "frame 0 points outside the folder"),
+    "a folder": ("train", "of which 1 are missing"),
+    "the folder": (".", "frame 0 points outside the folder"),
+    "a long name": ("x" * 5000, "of which 1 are missing"),
+    "another ending": ("train/r_0.jpg", "of which 1 are missing: train/r_0.jpg. There is train/r_0.png: name it"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_NAMES)
+def test_a_name_that_leads_to_no_image_is_refused(case: str, folder: Path, build, rewrite):
+    name, message = REFUSED_NAMES[case]
+    path = rewrite(named(name))
+    with pytest.raises(DataError) as caught:
+        build(folder)
+    assert message in str(caught.value)
+    assert caught.value.path == path
+
+
+def test_a_name_that_several_files_have_is_refused(folder: Path, build):
+    iio.imwrite(folder / "train" / "r_0.jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+    with pytest.raises(DataError, match=r"frame 0: .*could be any of r_0\.jpg, r_0\.png\. Write the ending"):
+        build(folder)
+
+
+def test_links_inside_the_folder_are_followed_wherever_they_lead(folder: Path, build, tmp_path: Path):
+    wanted = first_image(build(folder, random_background=False))
+    (tmp_path / "blobs").mkdir()
+    (folder / "train" / "r_0.png").rename(tmp_path / "blobs" / "4f2a")
+    (folder / "train" / "r_0.png").symlink_to(tmp_path / "blobs" / "4f2a")
+    assert torch.equal(first_image(build(folder)), wanted)
+
+
+def test_a_folder_that_is_a_link_takes_names_of_either_path(folder: Path, build, rewrite, tmp_path: Path):
+    (tmp_path / "link").symlink_to(folder)
+    for root in (folder, tmp_path / "link"):
+        rewrite(named(f"{root}/train/r_0.png"))
+        assert build(tmp_path / "link").n_items == 3 * HEIGHT * WIDTH
+
+
+def test_an_orientation_tag_turns_nothing_and_is_said_once(folder: Path, build):
+    plain = np.full((HEIGHT, WIDTH, 3), 200, np.uint8)
+    plain[:, : WIDTH // 2] = 20
+    exif = PillowImage.Exif()
+    exif[0x0112] = 6
+    for split, n in COUNTS.items():
+        for i in range(n):
+            (folder / split / f"r_{i}.png").unlink()
+            PillowImage.fromarray(plain).save(folder / split / f"r_{i}.png", exif=exif)
+    dataset = build(folder)
+    assert {view.grid.shape for view in dataset.views("train")} == {(HEIGHT, WIDTH)}
+    assert torch.equal(first_image(dataset).view(HEIGHT, WIDTH, 3), torch.from_numpy(plain) / 255)
+    (sentence,) = dataset.notes()
+    assert "r_0 and 5 others: the orientation tag 6 is not applied" in sentence
+
+
+def test_downscale_scales_the_lens_exactly_where_a_rest_is_cut_off(folder: Path, build, rewrite):
+    rewrite(lambda found: found.update(cx=3.0, cy=2.5, w=WIDTH, h=HEIGHT))
+    camera = build(folder, downscale=4).views("train")[0].grid
+    assert (camera.height, camera.width) == (1, 2)
+    assert (camera.fx, camera.fy) == (pytest.approx(FOCAL / 4), pytest.approx(FOCAL / 4))
+    assert (camera.cx, camera.cy) == (0.75, 0.625)
+
+
+def test_rays_are_those_of_the_lens_that_the_file_states(folder: Path, build, rewrite):
+    lens = {"fl_x": 9.0, "fl_y": 8.0, "cx": 3.0, "cy": 3.5, "k1": -0.1, "p1": 0.01}
+    rewrite(lambda found: (found.pop("camera_angle_x"), found.update(lens)))
+    dataset = build(folder)
+    rays = dataset.batch(torch.arange(HEIGHT * WIDTH), torch.Generator()).items
+    local = (rays.viewdirs.double() @ torch.from_numpy(pose(0)[:3, :3])).numpy() * [1, -1, -1]
+    u, v = local[:, 0] / local[:, 2], local[:, 1] / local[:, 2]
+    r2 = u * u + v * v
+    x = u * (1 - 0.1 * r2) + 2 * 0.01 * u * v
+    y = v * (1 - 0.1 * r2) + 0.01 * (r2 + 2 * v * v)
+    row, column = np.mgrid[0:HEIGHT, 0:WIDTH].reshape(2, -1)
+    np.testing.assert_allclose(9 * x + 3, column + 0.5, atol=1e-4)
+    np.testing.assert_allclose(8 * y + 3.5, row + 0.5, atol=1e-4)
+
+
+def test_a_frame_without_distortion_among_distorted_ones_stays_straight(folder: Path, build, rewrite):
+    rewrite(lambda found: found["frames"][1].update(k1=0.1))
+    straight, bent = (view.grid for view in build(folder).views("train")[:2])
+    assert straight.parameters == (0.0,) * 8
+    assert bent.parameters[0] == 0.1
+    rewrite(lambda found: found["frames"][2].update(fl_x=8.0, is_fisheye=True))
+    with pytest.raises(DataError, match="cameras of several models"):
+        build(folder)
+
+
+def test_distortion_that_folds_the_image_over_is_refused_with_the_file(folder: Path, build, rewrite):
+    path = rewrite(lambda found: found["frames"][1].update(k1=-9.0))
+    with pytest.raises(DataError, match=r"frame 1: its distortion \(-9, .*folds the image over") as caught:
+        build(folder)
+    assert caught.value.path == path
+
+
+def test_one_lens_for_images_of_several_sizes_is_used_where_it_can_be(folder: Path, build, rewrite):
+    iio.imwrite(folder / "train" / "r_1.png", np.zeros((2 * HEIGHT, 2 * WIDTH, 3), np.uint8))
+    assert build(folder).views("train")[1].grid.fx == pytest.approx(2 * FOCAL), "an angle suits every size"
+    rewrite(lambda found: found.update(fl_x=FOCAL))
+    with pytest.raises(DataError, match=r"frame 1: its image has 16x12 pixels, that of frame 0 8x6"):
+        build(folder)
+    rewrite(lambda found: found.update(w=WIDTH, h=HEIGHT))
+    assert build(folder).views("train")[1].grid.fx == pytest.approx(2 * FOCAL)
+    iio.imwrite(folder / "train" / "r_1.png", np.zeros((WIDTH, HEIGHT, 3), np.uint8))
+    rewrite(lambda found: [found.pop(key) for key in ("w", "h", "fl_x")])
+    with pytest.raises(DataError, match=r"does not fit both"):
+        build(folder)
+
+
+def each_pose(change: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Callable[[dict[str, Any]], None]:
+    def apply(found: dict[str, Any]) -> None:
+        for frame in found["frames"]:
+            frame["transform_matrix"] = change(np.array(frame["transform_matrix"])).tolist()
+
+    return apply
+
+
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+MISTAKES: dict[str, tuple[Callable[[NDArray[np.float64]], NDArray[np.float64]], str]] = {
+    "OpenCV's axes": (lambda pose: pose @ FLIP, "With y and z of the cameras flipped they would"),
+    "world-to-camera": (np.linalg.inv, "Inverted they would: the poses are world-to-camera"),
+    "OpenCV's world-to-camera": (lambda pose: np.linalg.inv(pose @ FLIP), "Inverted, and with y and z flipped"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_cameras_that_look_away_are_refused_with_the_cause(mistake: str, folder: Path, build, rewrite):
+    change, cause = MISTAKES[mistake]
+    path = rewrite(each_pose(change))
+    with pytest.raises(DataError, match=f"no ray of its 3 cameras meets the box .*{cause}") as caught:
+        build(folder, aabb=((-0.4, -0.4, -0.4), (0.4, 0.4, 0.4)))
+    assert caught.value.path == path
+
+
+def test_cameras_that_stand_at_one_place_are_said_to_see_no_depth(folder: Path, build, rewrite):
+    def stay(found: dict[str, Any]) -> None:
+        for frame, turn in zip(found["frames"], (0.0, 0.1, 0.2), strict=True):
+            c, s = math.cos(turn), math.sin(turn)
+            frame["transform_matrix"] = [[c, 0, s, 0], [0, 1, 0, 0], [-s, 0, c, 4], [0, 0, 0, 1]]
+
+    assert not any("near from far" in note for note in build(folder).notes()), "test and val may have one view"
+    rewrite(stay)
+    notes = build(folder).notes()
+    assert "transforms_train.json: all 3 cameras stand at one place; nothing tells near from far" in notes
+    assert any("there is one camera only" in note for note in build(folder, train_views=1).notes())
+
+
+def moved(by: float) -> Callable[[dict[str, Any]], None]:
+    def move(found: dict[str, Any]) -> None:
+        for frame in found["frames"]:
+            frame["transform_matrix"][0][3] += by
+
+    return move
+
+
+def test_a_box_elsewhere_is_refused_with_the_place_that_cameras_look_at(folder: Path, build, rewrite):
+    rewrite(moved(100.0))
+    with pytest.raises(DataError, match=r"no ray .* The cameras look at \(100, .*set `dataset.aabb` around that place"):
+        build(folder)
+
+
+def test_cameras_that_see_little_or_nothing_of_the_box_are_named(folder: Path, build, rewrite):
+    rewrite(lambda found: found["frames"][1].update(transform_matrix=(pose(1) @ np.diag([1.0, -1, -1, 1])).tolist()))
+    (sentence,) = build(folder).notes()
+    assert "1 of 3 cameras see nothing of the box `dataset.aabb`: r_1" in sentence
+    box = {"aabb": ((-0.01, -0.01, -0.01), (0.01, 0.01, 0.01))}
+    with pytest.raises(DataError, match=r"It lies between their pixels.*enlarge `dataset.aabb`"):
+        build(folder, **box)
+    for split in COUNTS:  # now a pixel looks straight at the origin
+        rewrite(lambda found: found.update(cx=4.5, cy=3.5), split)
+    assert any(
+        "only 1.39% of the rays meet the box `dataset.aabb`, 0.0346 across" in s for s in build(folder, **box).notes()
+    )
+
+
+def test_a_file_for_all_splits_is_named_where_there_is_no_other(folder: Path, build):
+    (folder / "transforms_train.json").rename(folder / "transforms.json")
+    with pytest.raises(DataError, match=r"has no transforms_train\.json\..*Rename transforms\.json"):
+        build(folder)
+
+
+def test_a_usual_scene_says_nothing(folder: Path, build):
+    assert list(build(folder).notes()) == []
+
+
+def test_a_scene_without_a_test_split_says_that_nothing_is_scored(folder: Path, build):
+    (folder / "transforms_test.json").unlink()
+    (sentence,) = build(folder).notes()
+    assert "transforms_test.json is missing: there is no test split, and no score of it" in sentence
+
+
+def test_a_test_split_without_images_is_left_out_and_said(folder: Path, build):
+    for file in (folder / "test").iterdir():
+        file.unlink()
+    dataset = build(folder)
+    assert dataset.splits == ("train", "val")
+    (sentence,) = dataset.notes()
+    assert "transforms_test.json names 2 images, of which 2 are missing: test/r_0.png, test/r_1.png" in sentence
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_that_lacks_some_images_is_refused(split: str, folder: Path, build):
+    (folder / split / "r_1.png").unlink()
+    with pytest.raises(DataError, match=r"of which 1 are missing: " + split):
+        build(folder)
+
+
+def test_images_without_contents_are_named(folder: Path, build):
+    clear, grey = np.zeros((HEIGHT, WIDTH, 4), np.uint8), np.full((HEIGHT, WIDTH, 3), 128, np.uint8)
+    for i, image in enumerate((clear, clear, grey)):
+        iio.imwrite(folder / "train" / f"r_{i}.png", image)
+    notes = build(folder).notes()
+    assert any("r_0 and 1 other: alpha is 0 everywhere" in note for note in notes)
+    assert any("r_2: one colour everywhere, (128, 128, 128, 255)" in note for note in notes)
+
+
+def test_images_that_are_named_twice_are_said(folder: Path, build, rewrite):
+    rewrite(named("train/r_0.png", frame=1))
+    rewrite(named("train/r_2.png"), "test")
+    notes = build(folder).notes()
+    assert any('frame 0 and 1 other: "./train/r_0" is named by 2 frames' in note for note in notes)
+    assert any("1 of its 2 images are training images" in note for note in notes)
+
+
+def test_views_whose_files_share_a_name_have_names_of_their_own(folder: Path, build, rewrite):
+    (folder / "train" / "left").mkdir()
+    (folder / "train" / "r_1.png").rename(folder / "train" / "left" / "r_0.png")
+    rewrite(named("train/left/r_0", frame=1))
+    assert [view.name for view in build(folder).views("train")] == ["train_r_0", "train_left_r_0", "train_r_2"]

@@ -270,3 +270,29 @@ def test_the_command_takes_a_scale_a_size_and_a_file(scene: Any, photo: Path, tm
     for wrong in ("10", "x", "10x", "-1x5", "10x6x3", "tenxsix"):
         with pytest.raises(FieldEngineError, match="WIDTHxHEIGHT"):
             render("--size", wrong)
+
+
+def test_a_file_of_poses_brings_its_lens_its_size_and_its_number_of_frames(clay: TrainedField, tmp_path: Path):
+    matrices = poses((10.0, 0.0, 5.0), (10.0, 0.0, 5.0))
+    sizes, shares = [], []
+    for angle, size in ((0.5, {}), (1.0, {}), (1.0, {"w": 64, "h": 32})):
+        content = {"camera_angle_x": angle, **size, "frames": [{"transform_matrix": matrix} for matrix in matrices]}
+        (tmp_path / "flight.json").write_text(json.dumps(content))
+        out = render_file(clay, tmp_path / "p.png", folder=tmp_path, path=str(tmp_path / "flight.json"))
+        shown = iio.imread(out)
+        sizes.append(shown.shape[:2])
+        shares.append(covered(shown).mean() * shown.shape[0] / shown.shape[1])
+    assert sizes[2] == (32, 64)
+    assert shares[0] / shares[1] == pytest.approx((math.tan(0.5) / math.tan(0.25)) ** 2, rel=0.15)
+    with pytest.raises(FieldEngineError, match=r"--frames 9 is of orbit and spiral; .* has 2 poses"):
+        render_file(clay, None, folder=tmp_path, path=str(tmp_path / "flight.json"), frames=9)
+
+
+def test_what_a_file_of_poses_says_in_vain_is_told(clay: TrainedField, tmp_path: Path):
+    (tmp_path / "flight.json").write_text(
+        json.dumps({"colour": 1, "frames": [{"transform_matrix": poses((10.0, 0.0, 5.0))[0]}]})
+    )
+    said: list[str] = []
+    path = str(tmp_path / "flight.json")
+    render_file(clay, tmp_path / "p.png", folder=tmp_path, path=path, on_note=said.append)
+    assert said == [f"{path}: keys that are not known are not used: `colour`"]
