@@ -57,17 +57,19 @@ def _read(document: Document) -> Polygons:
     shown = {node["mesh"] for node, _ in placed}
     unused = len(document.json.get("meshes", [])) - len(shown)
     if unused:
-        notes.append(f"{plural(unused, 'mesh', 'meshes')} that the scene does not show were left out")
+        notes.append(f"left out: {plural(unused, 'mesh', 'meshes')} that the scene does not show")
     if found.n_lines:
-        notes.append(f"{plural(found.n_lines, 'primitive')} of points or lines bound nothing; not used")
+        notes.append(f"left out: {plural(found.n_lines, 'primitive')} of points or lines")
     if found.n_skinned:
-        notes.append(f"{plural(found.n_skinned, 'mesh', 'meshes')} hang on a skeleton, which is not applied")
+        notes.append(f"{plural(found.n_skinned, 'mesh hangs', 'meshes hang')} on a skeleton, which is not applied")
     if found.n_morphed:
         notes.append(
-            f"{plural(found.n_morphed, 'mesh', 'meshes')} were read with their default weights of morph targets"
+            f"{plural(found.n_morphed, 'mesh was', 'meshes were')} read with the default weights of morph targets"
         )
     if found.outside:
-        notes.append(f"{plural(found.outside, 'vertex', 'vertices')} lie outside the min and max that the file states")
+        notes.append(
+            f"{plural(found.outside, 'vertex lies', 'vertices lie')} outside the min and max that the file states"
+        )
     if not found.faces:
         none = np.zeros(0, dtype=np.int64)
         return Polygons(np.zeros((0, 3)), none, none, tuple(notes))

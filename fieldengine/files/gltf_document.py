@@ -81,7 +81,7 @@ def _chunks(path: Path, content: bytes) -> tuple[bytes, bytes | None, list[str]]
     if JSON not in chunks:
         raise unreadable(path, "it has no chunk of JSON")
     more = len(content) - length
-    notes = [f"{plural(more, 'byte')} after the {length} it promises were not read"] if more else []
+    notes = [f"not read: {plural(more, 'byte')} after the {length} it promises"] if more else []
     return chunks[JSON], chunks.get(BINARY), notes
 
 

@@ -87,7 +87,7 @@ def merge(vertices: Floats, faces: Indices) -> tuple[Floats, Indices, tuple[str,
     line = _is_line(vertices[faces])
     found, notes = without_doubles(faces[~line])
     if line.any():
-        notes = (*notes, f"{plural(int(line.sum()), 'face')} without area were left out")
+        notes = (*notes, f"left out: {plural(int(line.sum()), 'face')} without area")
     used, again = np.unique(found, return_inverse=True)
     return vertices[used], again.reshape(-1, 3).astype(np.int64), notes
 

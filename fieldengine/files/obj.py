@@ -55,12 +55,18 @@ def read_obj(path: Path) -> Polygons:
     notes = []
     if strange:
         line, word = strange[0]
-        notes.append(f'{plural(len(strange), "line")} are no statement of OBJ (first "{word[:20]}", line {line})')
+        notes.append(
+            f'{plural(len(strange), "line is", "lines are")} no statement of OBJ (first "{word[:20]}", line {line})'
+        )
     if n_lines:
-        notes.append(f"{plural(n_lines, 'line, point or curve', 'lines, points or curves')} bound nothing; not used")
+        notes.append(
+            f"left out: {plural(n_lines, 'line, point or curve', 'lines, points or curves')}, which bound no solid"
+        )
     positions, weighted = _positions(path, vertices, vertex_lines)
     if weighted:
-        notes.append(f"{plural(weighted, 'vertex', 'vertices')} have a weight other than 1, for curves; it is not used")
+        notes.append(
+            f"{plural(weighted, 'vertex has', 'vertices have')} a weight other than 1, for curves; it is not used"
+        )
     corners, sizes = _corners(path, faces, face_lines, np.array(before, dtype=np.int64), len(positions))
     return Polygons(positions, corners, sizes, tuple(notes))
 

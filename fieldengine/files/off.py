@@ -22,7 +22,7 @@ def read_off(path: Path) -> Polygons:
         raise unreadable(path, "it is a binary OFF, which is not read. Save it as text, or as .ply")
     lines = [(i, words) for i, line in enumerate(lines_of(text_of(path, content)), 1) if (words := _words(line))]
     # a few programs leave no space between the keyword and the counts
-    head = re.fullmatch(r"(?:ST)?C?N?(4?)(n?)OFF(.*)", " ".join(lines[0][1]), re.IGNORECASE) if lines else None
+    head = re.fullmatch(r"(?:(?:ST)?C?N?(4?)(n?)OFF|off)(.*)", " ".join(lines[0][1])) if lines else None
     if head is None:
         raise unreadable(path, 'it does not begin with "OFF"')
     if head[1] or head[2]:
@@ -44,7 +44,7 @@ def read_off(path: Path) -> Polygons:
     )
     faces = [_face(path, line, words, n_vertices) for line, words in rows[n_vertices : n_vertices + n_faces]]
     more = len(rows) - n_vertices - n_faces
-    notes = (f"{plural(more, 'line')} after the {n_faces} faces it promises were not read",) if more else ()
+    notes = (f"not read: {plural(more, 'line')} after the {n_faces} faces it promises",) if more else ()
     corners = np.array([corner for face in faces for corner in face], dtype=np.int64)
     return Polygons(vertices, corners, np.array([len(face) for face in faces], dtype=np.int64), notes)
 

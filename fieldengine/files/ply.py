@@ -168,7 +168,7 @@ def _text(path: Path, head: Head, content: bytes) -> tuple[dict[str, dict[str, C
         start += len(mine)
         columns[element.name] = _text_columns(path, element, mine)
     more = len(rows) - start
-    return columns, [f"{plural(more, 'line')} after what its head promises were not read"] if more else []
+    return columns, [f"not read: {plural(more, 'line')} after what its head promises"] if more else []
 
 
 def _text_columns(path: Path, element: Element, rows: list[tuple[int, list[str]]]) -> dict[str, Column]:
@@ -224,7 +224,7 @@ def _binary(path: Path, head: Head, content: bytes) -> tuple[dict[str, dict[str,
             ones = np.ones(len(table), dtype=np.int64)
             columns[element.name] = {p.name: Column(table[f"{i}"], ones) for i, p in enumerate(element.properties)}
     more = len(content) - at
-    return columns, [f"{plural(more, 'byte')} after what its head promises were not read"] if more else []
+    return columns, [f"not read: {plural(more, 'byte')} after what its head promises"] if more else []
 
 
 def _binary_lists(path: Path, element: Element, order: str, content: bytes, at: int) -> tuple[dict[str, Column], int]:

@@ -38,9 +38,11 @@ def _binary(path: Path, content: bytes) -> Polygons:
     if there < promised < 1 << 31 or (promised >= 1 << 31 and rest):  # an unknown number is written as 0 or as -1
         raise unreadable(path, f"it promises {promised} triangles but has room for {there}; the file is cut short")
     if rest and there == promised:
-        notes.append(f"{plural(rest, 'byte')} after the {promised} triangles it promises were not read")
+        notes.append(f"not read: {plural(rest, 'byte')} after the {promised} triangles it promises")
     elif rest and promised:
-        notes.append(f"{len(content) - HEAD - RECORD * promised} bytes after the triangles it promises were not read")
+        notes.append(
+            f"not read: {len(content) - HEAD - RECORD * promised} bytes after the {promised} triangles it promises"
+        )
         there = promised
     elif rest:
         raise unreadable(path, f"it promises no triangle, and its {len(content)} bytes fit no number of them")
@@ -78,7 +80,7 @@ def _text(path: Path, content: bytes) -> Polygons:
                 raise unreadable(path, f'line {line}: "{word}" closes what is not open; the file is damaged')
             depth.pop()
         elif word:
-            raise unreadable(path, f'line {line}: "{word[:20]}" is no word of STL')
+            raise unreadable(path, f'line {line}: "{word[:20]}" is no word of STL; the file may be cut short')
     if depth:
         raise unreadable(path, f'it ends without "end{depth[-1]}"; the file is cut short')
     vertices = np.array(positions, dtype=np.float64).reshape(-1, 3)

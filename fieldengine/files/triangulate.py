@@ -31,11 +31,11 @@ def triangulate(polygons: Polygons) -> tuple[Indices, tuple[str, ...]]:
     few = int((polygons.sizes < 3).sum())
     notes = []
     if few:
-        notes.append(f"{plural(few, 'face')} of fewer than three corners bound nothing and were left out")
+        notes.append(f"left out: {plural(few, 'face')} of fewer than three corners")
     if crossing:
         notes.append(
-            f"{plural(crossing, 'polygon')} cross or touch themselves, so their triangles are a guess; "
-            f"mend the mesh where it matters"
+            f"{plural(crossing, 'polygon crosses or touches itself', 'polygons cross or touch themselves')}, so the "
+            f"triangles there are a guess"
         )
     if not pieces:
         return np.zeros((0, 3), dtype=np.int64), tuple(notes)
