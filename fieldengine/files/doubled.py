@@ -1,37 +1,73 @@
-"""Triangles that lie on each other, one of which is enough."""
+"""What is there twice: vertices in one place, and polygons that lie on each other."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from fieldengine.files.polygons import Indices
+from fieldengine.files.polygons import Indices, Polygons
 
 
-def without_doubles(faces: Indices) -> tuple[Indices, tuple[str, ...]]:
-    """Triangles (f, 3), each set of vertices at most once, and a note where some were left out.
+def first_of_equals(rows: NDArray[Any]) -> Indices:
+    """For each row of (n, k) the index of the first that is equal to it, (n,)."""
+    order = np.lexsort(rows.T)
+    ordered = rows[order]
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
+    first = np.empty(len(rows), dtype=np.int64)
+    first[order] = order[new][np.cumsum(new) - 1]  # the sort is stable, so the first of a run has the lowest index
+    return first
 
-    Of equal triangles the first stays. Two that face each other are a wall between two solids where the others close
-    without them, and both go; otherwise they are one face written for both of its sides, and the first stays.
+
+def without_doubles(polygons: Polygons) -> Polygons:
+    """Each polygon at most once, whichever corner it begins with and whichever way it faces, and a note on the others.
+
+    Of equal polygons the first stays. Two that face each other are a wall between two solids where the others that
+    they hang together with close without them, and both go; otherwise they are one face written for both of its sides,
+    and the first stays.
     """
-    lowest = faces.argmin(axis=1)
-    turned = np.take_along_axis(faces, (lowest[:, None] + np.arange(3)) % 3, axis=1)  # the lowest index first
-    forward = np.where(turned[:, 1] < turned[:, 2], 1, -1)
-    key = np.sort(turned, axis=1)
-    _, first, group = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    if len(first) == len(faces):
-        return faces, ()
-    group = group.reshape(-1)
-    facing = (np.bincount(group, forward > 0) > 0) & (np.bincount(group, forward < 0) > 0)
-    outer = faces[np.sort(first[~facing])]
-    if facing.any() and len(outer) and _closes(outer):
-        return outer, (f"{len(faces) - len(outer)} of {len(faces)} faces lie on others and bound nothing; left out",)
-    kept = faces[np.sort(first)]
-    return kept, (f"{len(faces) - len(kept)} of {len(faces)} faces lie on others; one of each was kept",)
+    starts = np.cumsum(polygons.sizes) - polygons.sizes
+    first = np.arange(len(polygons.sizes))
+    forward = np.ones(len(first), dtype=bool)
+    for size in np.unique(polygons.sizes[polygons.sizes >= 3]):
+        mine = np.flatnonzero(polygons.sizes == size)
+        corners = polygons.corners[starts[mine, None] + np.arange(size)]
+        # from the lowest index on, towards the lower of its neighbours
+        turned = np.take_along_axis(corners, (corners.argmin(axis=1)[:, None] + np.arange(size)) % size, axis=1)
+        back = turned[:, 1] > turned[:, -1]
+        turned[back, 1:] = turned[back, :0:-1]
+        first[mine] = mine[first_of_equals(turned)]
+        forward[mine] = ~back
+    n = len(first)
+    if len(np.unique(first)) == n:
+        return polygons
+    facing = (np.bincount(first, forward, n) > 0) & (np.bincount(first, ~forward, n) > 0)
+    kept = first == np.arange(n)
+    walls = facing & _closes_without(polygons, starts, kept & ~facing) if facing.any() else facing
+    n_walls = int(walls[first].sum())
+    what = "one of each was kept" if not n_walls else f"{n_walls} are walls within the solid and were left out"
+    note = f"{n - int(kept.sum()) + int(walls.sum())} of {n} faces lie on others; {what}"
+    kept &= ~walls
+    corners = polygons.corners[np.repeat(kept, polygons.sizes)]
+    return Polygons(polygons.vertices, corners, polygons.sizes[kept], (*polygons.notes, note))
 
 
-def _closes(faces: Indices) -> bool:
-    """Whether every edge is walked as often in one direction as in the other."""
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    forward = edges[:, 0] < edges[:, 1]
-    _, edge = np.unique(np.sort(edges, axis=1), axis=0, return_inverse=True)
-    return not np.bincount(edge.reshape(-1), np.where(forward, 1.0, -1.0)).any()
+def _closes_without(polygons: Polygons, starts: Indices, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether the kept polygons that a polygon hangs together with close, (p,): each edge is walked both ways alike."""
+    after = np.arange(1, len(polygons.corners) + 1)
+    some = polygons.sizes > 0
+    after[(starts + polygons.sizes - 1)[some]] = starts[some]
+    ends = polygons.corners[after]
+    n = len(polygons.vertices)
+    part = connected_components(coo_array((np.ones(len(ends)), (polygons.corners, ends)), (n, n)), directed=False)[1]
+    edges = np.stack([polygons.corners, ends], axis=1)[np.repeat(kept, polygons.sizes)]
+    edge = first_of_equals(np.sort(edges, axis=1))
+    is_open = np.bincount(edge, np.sign(edges[:, 1] - edges[:, 0])) != 0
+    closed = np.isin(part, part[edges[:, 0]]) & ~np.isin(part, part[edges[: len(is_open), 0][is_open]])
+    found = np.zeros(len(kept), dtype=bool)
+    found[some] = closed[polygons.corners[starts[some]]]
+    return found

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.doubled import without_doubles
+from fieldengine.files.doubled import first_of_equals, without_doubles
 from fieldengine.files.gltf import read_gltf
 from fieldengine.files.obj import read_obj
 from fieldengine.files.off import read_off
 from fieldengine.files.ply import read_ply
-from fieldengine.files.polygons import Floats, Indices, plural
+from fieldengine.files.polygons import Floats, Indices, Polygons, plural
 from fieldengine.files.stl import read_stl
 from fieldengine.files.triangulate import triangulate
 
-READERS = {
+READERS: dict[str, Callable[[Path], Polygons]] = {
     ".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".off": read_off, ".ply": read_ply, ".stl": read_stl
 }  # fmt: skip
 NO_HEIGHT = 1e-12  # a triangle whose height is this part of its longest edge is a line, up to rounding
@@ -43,6 +46,25 @@ def read_mesh(path: Path) -> MeshFile:
 
     Raises DataError for whatever is not a mesh, or needs what is not read.
     """
+    polygons = _reader_for(path)(path)
+    _check(path, polygons)
+    vertices = polygons.vertices + 0.0  # -0 and 0 are one place
+    # only exactly equal vertices are one: the size of a mesh and its distance from the origin do not matter
+    merged = first_of_equals(vertices)[polygons.corners]
+    polygons = without_doubles(dataclasses.replace(polygons, corners=merged))
+    faces, split = triangulate(polygons)
+    a, b, c = faces.T
+    faces = faces[(a != b) & (b != c) & (c != a)]
+    line = _is_line(vertices[faces])
+    if line.all():
+        raise DataError(path, "has only faces without area")
+    flat = (f"left out: {plural(int(line.sum()), 'face')} without area",) if line.any() else ()
+    used, again = np.unique(faces[~line], return_inverse=True)
+    return MeshFile(vertices[used], again.reshape(-1, 3).astype(np.int64), (*polygons.notes, *split, *flat))
+
+
+def _reader_for(path: Path) -> Callable[[Path], Polygons]:
+    """The reader that a file's ending names."""
     if path.is_dir():
         raise DataError(path, "is a folder; name one mesh file")
     if not path.exists():
@@ -56,54 +78,25 @@ def read_mesh(path: Path) -> MeshFile:
         raise DataError(
             path, f'"{kind}" is not a mesh format that can be read. Known: {known}; convert it to .ply or .obj'
         )
-    polygons = READERS[kind](path)
-    vertices = polygons.vertices
+    return READERS[kind]
+
+
+def _check(path: Path, polygons: Polygons) -> None:
+    """Raises DataError for a mesh without faces, for vertices that are not finite, and for indices of no vertex."""
+    vertices, corners = polygons.vertices, polygons.corners
     if not len(polygons.sizes):
         also = f" ({'; '.join(polygons.notes)})" if polygons.notes else ""
         raise DataError(path, f"has no faces; a mesh of polygons is needed{also}")
     if not np.isfinite(vertices).all():
         bad = int((~np.isfinite(vertices).all(axis=1)).sum())
         raise DataError(path, f"has {bad} of {len(vertices)} vertices that are not finite (NaN or infinity)")
-    if len(polygons.corners) and (polygons.corners.min() < 0 or polygons.corners.max() >= len(vertices)):
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(vertices)):
         raise DataError(
             path, f"has faces that name vertices beyond the {len(vertices)} there are; the file may be cut short"
         )
-    faces, split = triangulate(polygons)
-    vertices, faces, merged = merge(vertices, faces)
-    if not len(faces):
-        raise DataError(path, "has only faces without area")
-    return MeshFile(vertices, faces, (*polygons.notes, *split, *merged))
 
 
-def merge(vertices: Floats, faces: Indices) -> tuple[Floats, Indices, tuple[str, ...]]:
-    """A mesh whose equal vertices are one, without faces that have no area or lie on another, and notes.
-
-    Only vertices that are exactly equal are merged, and a face's height is held against its own edges, so the size of
-    the mesh and its distance from the origin do not matter.
-    """
-    faces = _first_of_equals(vertices)[faces]
-    a, b, c = faces.T
-    faces = faces[(a != b) & (b != c) & (c != a)]
-    line = _is_line(vertices[faces])
-    found, notes = without_doubles(faces[~line])
-    if line.any():
-        notes = (*notes, f"left out: {plural(int(line.sum()), 'face')} without area")
-    used, again = np.unique(found, return_inverse=True)
-    return vertices[used], again.reshape(-1, 3).astype(np.int64), notes
-
-
-def _first_of_equals(vertices: Floats) -> Indices:
-    """For each vertex the index of the first that is equal to it, (v,)."""
-    order = np.lexsort(vertices.T)
-    ordered = vertices[order]
-    new = np.ones(len(vertices), dtype=bool)
-    new[1:] = (ordered[1:] != ordered[:-1]).any(axis=1)
-    first = np.empty(len(vertices), dtype=np.int64)
-    first[order] = order[new][np.cumsum(new) - 1]  # the sort is stable, so the first of a run has the lowest index
-    return first
-
-
-def _is_line(corners: Floats) -> np.ndarray:
+def _is_line(corners: Floats) -> NDArray[np.bool_]:
     """Whether triangles (f, 3, 3) have no height to speak of, (f,)."""
     edges = np.roll(corners, -1, axis=1) - corners
     edges = edges / np.maximum(np.abs(edges).max(axis=(1, 2), keepdims=True), 1e-300)

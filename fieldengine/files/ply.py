@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.files.polygons import Floats, Indices, Polygons, plural, unreadable
-from fieldengine.files.text import number
+from fieldengine.files.text import number, whole_number
 
 TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"), **dict.fromkeys(("uchar", "uint8"), "u1"),
@@ -131,7 +131,7 @@ def _lists(path: Path, element: str, columns: dict[str, Column] | None) -> Colum
     if name is None:
         raise unreadable(path, f'its element "{element}" has no {" or ".join(CORNERS)}, but {", ".join(columns)}')
     values = columns[name].values
-    if not (values == np.floor(values)).all():
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.floor(values))).all():
         raise unreadable(path, f'its element "{element}" names vertices by numbers that are not whole')
     return Column(values.astype(np.int64), columns[name].sizes)
 
@@ -183,10 +183,10 @@ def _text_columns(path: Path, element: Element, rows: list[tuple[int, list[str]]
         for each in element.properties:
             size = 1
             if each.length:
-                said = number(path, line, words[at]) if at < len(words) else 0
-                if said != int(said) or said < 0:
-                    raise unreadable(path, f'line {line}: a list of "{element.name}" cannot have {said:g} values')
-                size, at = int(said), at + 1
+                size = whole_number(path, line, words[at]) if at < len(words) else 0
+                if size < 0:
+                    raise unreadable(path, f'line {line}: a list of "{element.name}" cannot have {size} values')
+                at += 1
             if at + size > len(words):
                 raise unreadable(
                     path, f'line {line}: "{element.name}" has {len(words)} numbers, fewer than it promises; cut short?'

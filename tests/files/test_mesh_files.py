@@ -640,6 +640,23 @@ def test_faces_on_each_other_are_read_once_and_said(write: Write):
 def test_a_wall_between_touching_solids_is_no_surface(write: Write):
     text = "".join("v {} {} {}\n".format(*v) for v in [*BOX, *(BOX + [2, 0, 0])])
     text += "".join("f {} {} {}\n".format(*f) for f in [*(BOX_FACES + 1), *(BOX_FACES + 9)])
-    mesh = read_mesh(write("a.obj", text.replace("f 10", "f 10")))
+    mesh = read_mesh(write("a.obj", text))
     assert volume(mesh) == pytest.approx(4)
     assert is_closed(mesh)
+    assert mesh.notes == ("4 of 24 faces lie on others; 4 are walls within the solid and were left out",)
+
+
+def test_a_body_written_for_both_sides_stays_beside_a_closed_one(write: Write):
+    both = [*BOX_FACES, *(face[::-1] for face in BOX_FACES)]
+    text = "".join("v {} {} {}\n".format(*v) for v in [*BOX, *(BOX + [5, 0, 0])])
+    text += "".join("f {} {} {}\n".format(*(face + 1)) for face in [*both, *(BOX_FACES + 8)])
+    mesh = read_mesh(write("a.obj", text))
+    assert volume(mesh) == pytest.approx(4)
+    assert is_closed(mesh)
+    assert mesh.notes == ("12 of 36 faces lie on others; one of each was kept",)
+
+
+def test_polygons_written_for_both_sides_are_one_however_they_are_split(write: Write):
+    back = [polygon[::-1] for polygon in POLYGONS]
+    faces = "".join(" ".join(["f", *(str(i + 1) for i in polygon)]) + "\n" for polygon in back)
+    assert is_the_l(read_mesh(write("a.obj", obj() + faces)))
