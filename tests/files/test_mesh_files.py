@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fieldengine.errors import DataError
-from fieldengine.files.mesh import MeshFile, read_mesh
+from fieldengine.files.mesh import READERS, MeshFile, read_mesh
 
 # an L of volume 3 and area 14; its two ends are concave, and fans of them would spill over
 OUTLINE = ((2, 0), (2, 1), (1, 1), (1, 2), (0, 2), (0, 0))
@@ -660,3 +660,11 @@ def test_polygons_written_for_both_sides_are_one_however_they_are_split(write: W
     back = [polygon[::-1] for polygon in POLYGONS]
     faces = "".join(" ".join(["f", *(str(i + 1) for i in polygon)]) + "\n" for polygon in back)
     assert is_the_l(read_mesh(write("a.obj", obj() + faces)))
+
+
+def test_the_table_in_the_docs_has_a_row_for_each_ending():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    section = text.partition("## Meshes")[2].partition("\n## ")[0]
+    table = [line for line in section.splitlines() if line.startswith("| `.")]
+    assert sorted(line.split("`")[1] for line in table) == sorted(READERS)
+    assert {line.count("|") for line in table} == {7}
