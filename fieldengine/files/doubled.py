@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,14 @@ def first_of_equals(rows: NDArray[Any]) -> Indices:
     first = np.empty(len(rows), dtype=np.int64)
     first[order] = order[new][np.cumsum(new) - 1]  # the sort is stable, so the first of a run has the lowest index
     return first
+
+
+def without_repeats(polygons: Polygons) -> Polygons:
+    """Polygons without corners that are the same as the next one."""
+    owner = np.repeat(np.arange(len(polygons.sizes)), polygons.sizes)
+    kept = polygons.corners != polygons.corners[_next(polygons)]
+    sizes = np.bincount(owner[kept], minlength=len(polygons.sizes))
+    return replace(polygons, corners=polygons.corners[kept], sizes=sizes)
 
 
 def without_doubles(polygons: Polygons) -> Polygons:
@@ -58,16 +67,21 @@ def without_doubles(polygons: Polygons) -> Polygons:
 
 def _closes_without(polygons: Polygons, starts: Indices, kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether the kept polygons that a polygon hangs together with close, (p,): each edge is walked both ways alike."""
-    after = np.arange(1, len(polygons.corners) + 1)
-    some = polygons.sizes > 0
-    after[(starts + polygons.sizes - 1)[some]] = starts[some]
-    ends = polygons.corners[after]
+    ends = polygons.corners[_next(polygons)]
     n = len(polygons.vertices)
     part = connected_components(coo_array((np.ones(len(ends)), (polygons.corners, ends)), (n, n)), directed=False)[1]
     edges = np.stack([polygons.corners, ends], axis=1)[np.repeat(kept, polygons.sizes)]
     edge = first_of_equals(np.sort(edges, axis=1))
     is_open = np.bincount(edge, np.sign(edges[:, 1] - edges[:, 0])) != 0
     closed = np.isin(part, part[edges[:, 0]]) & ~np.isin(part, part[edges[: len(is_open), 0][is_open]])
-    found = np.zeros(len(kept), dtype=bool)
+    found, some = np.zeros(len(kept), dtype=bool), polygons.sizes > 0
     found[some] = closed[polygons.corners[starts[some]]]
     return found
+
+
+def _next(polygons: Polygons) -> Indices:
+    """For each place in `corners` that of the next corner of the same polygon."""
+    after, some = np.arange(1, len(polygons.corners) + 1), polygons.sizes > 0
+    ends = np.cumsum(polygons.sizes)
+    after[ends[some] - 1] = (ends - polygons.sizes)[some]
+    return after

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.doubled import first_of_equals, without_doubles
+from fieldengine.files.doubled import first_of_equals, without_doubles, without_repeats
 from fieldengine.files.gltf import read_gltf
 from fieldengine.files.obj import read_obj
 from fieldengine.files.off import read_off
@@ -50,17 +50,21 @@ def read_mesh(path: Path) -> MeshFile:
     _check(path, polygons)
     vertices = polygons.vertices + 0.0  # -0 and 0 are one place
     # only exactly equal vertices are one: the size of a mesh and its distance from the origin do not matter
-    merged = first_of_equals(vertices)[polygons.corners]
-    polygons = without_doubles(dataclasses.replace(polygons, corners=merged))
-    faces, split = triangulate(polygons)
+    merged = dataclasses.replace(polygons, corners=first_of_equals(vertices)[polygons.corners])
+    once = without_doubles(without_repeats(merged))
+    faces, split = triangulate(once)
     a, b, c = faces.T
     faces = faces[(a != b) & (b != c) & (c != a)]
     line = _is_line(vertices[faces])
     if line.all():
         raise DataError(path, "has only faces without area")
-    flat = (f"left out: {plural(int(line.sum()), 'face')} without area",) if line.any() else ()
+    notes = [*once.notes, *split]
+    if few := int((polygons.sizes < 3).sum()):
+        notes.append(f"left out: {plural(few, 'face')} of fewer than three corners")
+    if line.any():
+        notes.append(f"left out: {plural(int(line.sum()), 'face')} without area")
     used, again = np.unique(faces[~line], return_inverse=True)
-    return MeshFile(vertices[used], again.reshape(-1, 3).astype(np.int64), (*polygons.notes, *split, *flat))
+    return MeshFile(vertices[used], again.reshape(-1, 3).astype(np.int64), tuple(notes))
 
 
 def _reader_for(path: Path) -> Callable[[Path], Polygons]:

@@ -16,8 +16,8 @@ def triangulate(polygons: Polygons) -> tuple[Indices, tuple[str, ...]]:
     """The triangles (f, 3) of all polygons, in their order and orientation, and notes.
 
     A polygon is split in the plane of its Newell normal: strictly convex ones as a fan around their first corner, all
-    others by ear clipping. Every corner stays in use, so neighbours still share whole edges. Polygons with fewer than
-    three corners are left out, and those that cross themselves are split as well as can be; both are noted.
+    others by ear clipping. Corners on a straight line stay in use, so neighbours still share whole edges. Polygons with
+    fewer than three corners give none, and those that cross themselves are split as well as can be, with a note.
     """
     starts = np.cumsum(polygons.sizes) - polygons.sizes
     pieces, owners, crossing = [], [], 0
@@ -28,10 +28,7 @@ def triangulate(polygons: Polygons) -> tuple[Indices, tuple[str, ...]]:
         pieces.append(faces)
         owners.append(mine[owner])
         crossing += crossed
-    few = int((polygons.sizes < 3).sum())
     notes = []
-    if few:
-        notes.append(f"left out: {plural(few, 'face')} of fewer than three corners")
     if crossing:
         notes.append(
             f"{plural(crossing, 'polygon crosses or touches itself', 'polygons cross or touch themselves')}, so the "
@@ -89,12 +86,14 @@ def _ears(flat: Floats) -> tuple[Indices, bool]:
     found = mapbox_earcut.triangulate_float64(flat, np.array([size], dtype=np.uint32)).astype(np.int64).reshape(-1, 3)
     turned = _doubled_areas(*(flat[found[:, i]] for i in range(3))) < 0
     found[turned] = found[turned, ::-1]
-    triangles = _with_straight_corners([(int(a), int(b), int(c)) for a, b, c in found], size)
     whole = float(_doubled_areas(flat[:1], flat[1:-1], flat[2:]).sum())
     covered = float(np.abs(_doubled_areas(*(flat[found[:, i]] for i in range(3)))).sum())
-    if len(triangles) != size - 2:  # the fan keeps the boundary, and with it the winding numbers of a closed mesh
+    if covered < 1e-12 or abs(covered - whole) > 1e-6 * covered:
+        # the fan keeps the boundary, and with it the winding numbers of a closed mesh
         return np.stack([np.zeros(size - 2, dtype=int), np.arange(1, size - 1), np.arange(2, size)], axis=1), False
-    return np.array(triangles), abs(covered - whole) <= 1e-6 * max(covered, 1e-12)
+    triangles = _with_straight_corners([(int(a), int(b), int(c)) for a, b, c in found], size)
+    nothing = [(0, 0, 0)] * (size - 2 - len(triangles))
+    return np.array(triangles + nothing)[: size - 2], True
 
 
 def _with_straight_corners(triangles: list[tuple[int, int, int]], size: int) -> list[tuple[int, int, int]]:

@@ -14,6 +14,8 @@ import pytest
 
 from fieldengine.errors import DataError
 from fieldengine.files.mesh import READERS, MeshFile, read_mesh
+from fieldengine.files.polygons import Polygons
+from fieldengine.files.triangulate import triangulate
 
 # an L of volume 3 and area 14; its two ends are concave, and fans of them would spill over
 OUTLINE = ((2, 0), (2, 1), (1, 1), (1, 2), (0, 2), (0, 0))
@@ -668,3 +670,42 @@ def test_the_table_in_the_docs_has_a_row_for_each_ending():
     table = [line for line in section.splitlines() if line.startswith("| `.")]
     assert sorted(line.split("`")[1] for line in table) == sorted(READERS)
     assert {line.count("|") for line in table} == {7}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_triangles_of_a_polygon_cover_it_exactly_wherever_it_lies(seed: int):
+    random = np.random.default_rng(seed)
+    for count in (4, 5, 9, 24):
+        angles = (np.arange(count) + random.uniform(0.1, 0.9, count)) * 2 * np.pi / count
+        flat = np.stack([np.cos(angles), np.sin(angles)], axis=1) * random.uniform(0.1, 1, count)[:, None]
+        after = np.roll(flat, -1, axis=0)
+        wanted = 0.5 * float((flat[:, 0] * after[:, 1] - flat[:, 1] * after[:, 0]).sum())
+        turn, _ = np.linalg.qr(random.normal(size=(3, 3)))
+        at = np.c_[flat, np.zeros(count)] @ turn.T * 10.0 ** random.integers(-9, 9)
+        scale = float(np.linalg.norm(at[0]) / np.linalg.norm(flat[0]))
+        faces, notes = triangulate(Polygons(at, np.arange(count), np.array([count])))
+        halves = np.cross(at[faces[:, 1]] - at[faces[:, 0]], at[faces[:, 2]] - at[faces[:, 0]]) / 2
+        assert float(np.linalg.norm(halves, axis=1).sum()) == pytest.approx(wanted * scale**2)
+        assert float(np.linalg.norm(halves.sum(axis=0))) == pytest.approx(wanted * scale**2), "no triangle turns back"
+        assert len(faces) == count - 2
+        assert notes == ()
+
+
+def test_polygons_that_cross_themselves_are_said(write: Write):
+    bow = "v 0 0 5\nv 1 1 5\nv 1 0 5\nv 0 1 5\nf 13 14 15 16\n"
+    mesh = read_mesh(write("a.obj", obj() + bow))
+    assert mesh.notes == ("1 polygon crosses or touches itself, so the triangles there are a guess",)
+
+
+def test_corners_on_a_straight_edge_stay_in_use(write: Write):
+    middles = 0.5 * (CORNERS[[0, 1, 6, 7]] + CORNERS[[1, 2, 7, 8]])  # of the edges 0-1 and 1-2, below and above
+    faces = [
+        [5, 4, 3, 2, 13, 1, 12, 0], [6, 14, 7, 15, 8, 9, 10, 11], [0, 12, 14, 6], [12, 1, 7, 14], [1, 13, 15, 7],
+        [13, 2, 8, 15], *POLYGONS[4:],
+    ]  # fmt: skip
+    text = "".join("v {} {} {}\n".format(*v) for v in [*CORNERS, *middles])
+    text += "".join(" ".join(["f", *(str(i + 1) for i in face)]) + "\n" for face in faces)
+    mesh = read_mesh(write("a.obj", text))
+    assert is_the_l(mesh)
+    assert len(mesh.vertices) == 16
+    assert mesh.notes == ()
