@@ -26,7 +26,7 @@ def stored(document: Document, index: int) -> NDArray[Any]:
     width = WIDTHS[accessor["type"]]
     if "bufferView" in accessor:
         found = _view(document, accessor["bufferView"], accessor.get("byteOffset", 0), NUMBERS[kind], count, width)
-    elif count * width > 1 << 28:
+    elif count * width > 1 << 26:
         raise unreadable(document.path, f"accessors[{index}] promises {count} values and has no data")
     else:
         found = np.zeros((count, width), dtype=NUMBERS[kind])

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from fieldengine.files.polygons import plural, unreadable
 
@@ -94,8 +94,9 @@ def _buffer(path: Path, index: int, buffer: Any, binary: bytes | None) -> bytes 
         if found is None:
             return None  # refused where something reads it: an extension may fill it
     elif uri.startswith("data:"):
+        head, _, body = uri.partition(",")
         try:
-            found = base64.b64decode(uri.partition(",")[2], validate=True)
+            found = base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
         except (binascii.Error, ValueError) as reason:
             raise unreadable(path, f"buffers[{index}] holds damaged base64 data") from reason
     else:

@@ -46,7 +46,11 @@ def read_mesh(path: Path) -> MeshFile:
 
     Raises DataError for whatever is not a mesh, or needs what is not read.
     """
-    polygons = _reader_for(path)(path)
+    read = _reader_for(path)
+    try:
+        polygons = read(path)
+    except OSError as reason:
+        raise DataError(path, f"cannot be opened: {(reason.strerror or str(reason)).lower()}") from reason
     _check(path, polygons)
     vertices = polygons.vertices + 0.0  # -0 and 0 are one place
     # only exactly equal vertices are one: the size of a mesh and its distance from the origin do not matter

@@ -93,9 +93,10 @@ def _text(path: Path, content: bytes) -> Polygons:
 
 def _against_normals(corners: Floats, normals: Floats) -> list[str]:
     """A note where stored normals say that a facet faces the other way than its corners do."""
-    wound = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    lengths = np.linalg.norm(wound, axis=1) * np.linalg.norm(normals, axis=1)
-    against = int((np.einsum("ij,ij->i", wound, normals) < -0.5 * lengths).sum())
+    with np.errstate(invalid="ignore", over="ignore"):  # a normal may be NaN; corners are checked later
+        wound = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        lengths = np.linalg.norm(wound, axis=1) * np.linalg.norm(normals, axis=1)
+        against = int((np.einsum("ij,ij->i", wound, normals) < -0.5 * lengths).sum())
     if not against:
         return []
     return [f"the normals of {against} of {len(corners)} facets point against the order of their corners, which counts"]

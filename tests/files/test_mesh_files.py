@@ -356,7 +356,7 @@ def stl_text(names: tuple[str, ...] = ("box",)) -> str:
     "content",
     [
         stl(), stl(b"solid made by hand"), stl_text(), stl_text(("a facet", "vertex", "")), stl_text().upper(),
-        stl_text().replace("\n", "\r\n"), "\ufeff" + stl_text(),
+        stl_text().replace("\n", "\r\n"), "\ufeff" + stl_text(), stl_text().replace("normal 0 0 0", "normal nan inf 0"),
     ],
 )  # fmt: skip
 def test_an_stl_is_text_or_binary_by_its_content(content: bytes | str, write: Write):
@@ -468,6 +468,8 @@ def test_a_gltf_reads_data_of_its_own_and_of_its_folder_and_no_other(write: Writ
     made.show(primitive)
     uri = "data:application/octet-stream;base64," + base64.b64encode(made.data).decode()
     assert is_the_box(read_mesh(write("a.gltf", made.gltf(uri))))
+    plain = "data:," + "".join(f"%{byte:02x}" for byte in made.data)
+    assert is_the_box(read_mesh(write("b.gltf", made.gltf(plain))))
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a b.bin").write_bytes(made.data)
     (tmp_path / "out.bin").write_bytes(made.data)
@@ -709,3 +711,22 @@ def test_corners_on_a_straight_edge_stay_in_use(write: Write):
     assert is_the_l(mesh)
     assert len(mesh.vertices) == 16
     assert mesh.notes == ()
+
+
+def test_a_file_that_may_not_be_opened_is_refused(write: Write, monkeypatch: pytest.MonkeyPatch):
+    path = write("a.obj", obj())
+
+    def denied(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    assert "cannot be opened: permission denied" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["a.PLY", "b.Obj", "c.3mf", "d.dae"])
+def test_an_ending_names_the_format_in_any_case_and_others_are_refused(name: str, write: Write):
+    path = write(name, ply() if name == "a.PLY" else obj())
+    if name in ("a.PLY", "b.Obj"):
+        assert is_the_l(read_mesh(path))
+    else:
+        assert "is not a mesh format that can be read. Known: .glb .gltf .obj .off .ply .stl" in refusal(path)
