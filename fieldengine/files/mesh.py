@@ -18,10 +18,12 @@ from fieldengine.files.off import read_off
 from fieldengine.files.ply import read_ply
 from fieldengine.files.polygons import Floats, Indices, Polygons, plural
 from fieldengine.files.stl import read_stl
+from fieldengine.files.three_mf import read_3mf
 from fieldengine.files.triangulate import triangulate
 
 READERS: dict[str, Callable[[Path], Polygons]] = {
-    ".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".off": read_off, ".ply": read_ply, ".stl": read_stl
+    ".3mf": read_3mf, ".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".off": read_off, ".ply": read_ply,
+    ".stl": read_stl,
 }  # fmt: skip
 NO_HEIGHT = 1e-12  # a triangle whose height is this part of its longest edge is a line, up to rounding
 

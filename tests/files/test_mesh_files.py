@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -612,6 +614,78 @@ def test_a_gltf_that_contradicts_itself_is_refused(change: dict[str, Any], said:
     assert said in refusal(write("a.glb", made.glb()))
 
 
+# ----------------------------------------------------------------------------------------------------------------- 3MF
+
+LINK = '<Relationships><Relationship Id="r" Type="http://a/3dmodel" Target="/3D/3dmodel.model"/></Relationships>'
+SPACE = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
+
+
+def mf(body: str, head: str = "", parts: dict[str, str] | None = None) -> bytes:
+    """A package whose model has the box as object 1, and this body after its resources."""
+    vertices = "".join('<vertex x="{}" y="{}" z="{}"/>'.format(*v) for v in BOX)
+    triangles = "".join('<triangle v1="{}" v2="{}" v3="{}"/>'.format(*f) for f in BOX_FACES)
+    mesh = f"<mesh><vertices>{vertices}</vertices><triangles>{triangles}</triangles></mesh>"
+    model = f'<model unit="inch" xmlns="{SPACE}" {head}>{body.replace("MESH", mesh)}</model>'
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in {"_rels/.rels": LINK, "3D/3dmodel.model": model, **(parts or {})}.items():
+            archive.writestr(name, text.replace("MESH", mesh))
+    return held.getvalue()
+
+
+ONE = '<resources><object id="1">MESH</object></resources><build><item objectid="1"/></build>'
+
+
+def test_a_3mf_gives_its_build_in_its_own_unit(write: Write):
+    mesh = read_mesh(write("a.3mf", mf(ONE)))
+    assert is_the_box(mesh)
+    assert mesh.notes == ()
+
+
+def test_a_build_and_its_components_place_objects_and_mirrors_keep_them_outward(write: Write):
+    parts = (
+        '<resources><object id="1">MESH</object><object id="7"><components>'
+        '<component objectid="1" transform="1 0 0 0 1 0 0 0 1 0 5 0"/>'
+        '<component objectid="1" transform="0 1 0 -1 0 0 0 0 2 0 0 0"/></components></object></resources>'
+        '<build><item objectid="7" transform="-1 0 0 0 1 0 0 0 1 10 0 0"/></build>'
+    )
+    mesh = read_mesh(write("a.3mf", mf(parts)))
+    assert is_closed(mesh)
+    assert volume(mesh) == pytest.approx(2 + 4)
+    np.testing.assert_allclose([mesh.vertices.min(0), mesh.vertices.max(0)], [[9, -1, -1], [11, 5.5, 1]])
+
+
+def test_objects_in_other_parts_are_found_and_supports_are_left_out(write: Write):
+    other = f'<model xmlns="{SPACE}"><resources><object id="3">MESH</object></resources></model>'
+    body = (
+        '<resources><object id="1" type="support">MESH</object><object id="2"><components>'
+        '<component objectid="3" p:path="/3D/o.model"/></components></object></resources>'
+        '<build><item objectid="1"/><item objectid="2" transform="1 0 0 0 1 0 0 0 1 9 0 0"/></build>'
+    )
+    head = 'requiredextensions="p" xmlns:p="http://schemas.microsoft.com/3dmanufacturing/production/2015/06"'
+    mesh = read_mesh(write("a.3mf", mf(body, head, {"3D/o.model": other})))
+    assert is_the_box(mesh)
+    assert mesh.vertices[:, 0].min() == 8
+    assert mesh.notes == ("left out: 1 object for support",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (mf(ONE)[:-300], "damaged or cut short"),
+        (b"PK", "damaged or cut short"),
+        (mf(ONE.replace('objectid="1"', 'objectid="2"')), "it places object 2, and there is none"),
+        (mf(ONE, 'requiredextensions="b" xmlns:b="http://a/beamlattice/2017/02"'), "beamlattice/2017/02, which is not"),
+        (mf(ONE.replace("MESH", "<mesh/>")), "has no faces"),
+        (mf(ONE, parts={"3D/3dmodel.model": "<model"}), "its XML is damaged"),
+        (mf(ONE.replace("MESH", '<components><component objectid="1"/></components>')), "contain each other"),
+        (mf(ONE, parts={"3D/3dmodel.model": "<!DOCTYPE a><model/>"}), "defines entities"),
+    ],
+)  # fmt: skip
+def test_a_3mf_that_cannot_be_read_is_refused(content: bytes, said: str, write: Write):
+    assert said in refusal(write("a.3mf", content))
+
+
 # ---------------------------------------------------------------------------------------------------------- all formats
 
 
@@ -723,10 +797,10 @@ def test_a_file_that_may_not_be_opened_is_refused(write: Write, monkeypatch: pyt
     assert "cannot be opened: permission denied" in refusal(path)
 
 
-@pytest.mark.parametrize("name", ["a.PLY", "b.Obj", "c.3mf", "d.dae"])
+@pytest.mark.parametrize("name", ["a.PLY", "b.Obj", "c.fbx", "d.dae"])
 def test_an_ending_names_the_format_in_any_case_and_others_are_refused(name: str, write: Write):
     path = write(name, ply() if name == "a.PLY" else obj())
     if name in ("a.PLY", "b.Obj"):
         assert is_the_l(read_mesh(path))
     else:
-        assert "is not a mesh format that can be read. Known: .glb .gltf .obj .off .ply .stl" in refusal(path)
+        assert "is not a mesh format that can be read. Known: .3mf .glb .gltf .obj .off .ply .stl" in refusal(path)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import struct
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +42,14 @@ class Solid:
 
     def moved(self, scale: float = 1.0, shift: float = 0.0) -> Solid:
         places = [(part + shift) * scale for part in (self.vertices, self.inside, self.outside)]
+        return Solid(
+            self.name, places[0], self.polygons, self.volume * scale**3, self.area * scale**2, places[1], places[2]
+        )
+
+    def placed(self, matrix: Array) -> Solid:
+        """The solid after a matrix (4, 4) that turns it and scales it evenly."""
+        scale = float(np.cbrt(abs(np.linalg.det(matrix[:3, :3]))))
+        places = [part @ matrix[:3, :3].T + matrix[:3, 3] for part in (self.vertices, self.inside, self.outside)]
         return Solid(
             self.name, places[0], self.polygons, self.volume * scale**3, self.area * scale**2, places[1], places[2]
         )
@@ -240,7 +250,7 @@ def gltf_scene(
 
 def cases(folder: Path) -> Iterator[Case]:
     """Writes the files of all cases into a folder and yields them."""
-    for make in (_objs, _offs, _plys, _stls, _gltfs, _scales, _flaws, _refusals):
+    for make in (_objs, _offs, _plys, _stls, _gltfs, _packages, _scales, _flaws, _refusals):
         for number, (name, content, judge) in enumerate(make()):
             kind = name.split()[0].lower()
             path = folder / f"{make.__name__.strip('_')}_{number}.{kind}"
@@ -362,10 +372,7 @@ def _gltfs() -> Made:
     )  # fmt: skip
     yield "GLB sparse", glb(scene, [*blocks, where, values]), partial(right, solid=longer)
     for name, node, transform in _transforms():
-        placed = Solid(
-            "placed", solid.vertices @ transform[:3, :3].T + transform[:3, 3], solid.polygons, 2 * 1.5**3, 10 * 1.5**2,
-            transform[:3, 3][None], solid.outside @ transform[:3, :3].T + transform[:3, 3],
-        )  # fmt: skip
+        placed = solid.placed(transform)
         made = glb(*gltf_scene(at, [flat.astype("u2")], **node))
         yield f"GLB {name}", made, partial(right, solid=placed)
 
@@ -387,6 +394,40 @@ def _transforms() -> Iterator[tuple[str, dict[str, Any], Array]]:
         parts = {"translation": [4, 5, 6], "rotation": quaternion, "scale": scale.tolist()}
         yield f"turned about {axis}, mirror {mirror:g}, in parts", parts, matrix
         yield f"turned about {axis}, mirror {mirror:g}, as a matrix", {"matrix": matrix.T.reshape(-1).tolist()}, matrix
+
+
+def three_mf(solid: Solid, unit: str = "millimeter", transform: str = "", components: int = 0) -> bytes:
+    """A package whose build places a solid by a transform, below as many nested components as asked for."""
+    vertices = "".join("<vertex x='{!r}' y='{!r}' z='{!r}'/>".format(*map(float, v)) for v in solid.vertices)
+    triangles = "".join("<triangle v1='{}' v2='{}' v3='{}'/>".format(*t) for t in solid.polygons)
+    mesh = f"<mesh><vertices>{vertices}</vertices><triangles>{triangles}</triangles></mesh>"
+    objects = f"<object id='0'>{mesh}</object>"
+    for i in range(components):
+        objects += f"<object id='{i + 1}'><components><component objectid='{i}'/></components></object>"
+    place = f"transform='{transform}'" if transform else ""
+    space = "http://schemas.microsoft.com/3dmanufacturing/core/2015/02"
+    model = f"<resources>{objects}</resources><build><item objectid='{components}' {place}/></build>"
+    link = "<Relationships><Relationship Id='r' Type='http://a/3dmodel' Target='/3D/a.model'/></Relationships>"
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("_rels/.rels", link)
+        archive.writestr("3D/a.model", f"<model unit='{unit}' xmlns='{space}'>{model}</model>")
+    return held.getvalue()
+
+
+def _packages() -> Made:
+    solid = block()
+    for unit in ("micron", "millimeter", "centimeter", "inch", "foot", "meter"):
+        yield f"3MF in {unit}", three_mf(solid, unit), partial(right, solid=solid)
+    yield "3MF in cubits", three_mf(solid, "cubit"), partial(refused, reason='its unit is "cubit"')
+    whole = three_mf(solid)
+    yield "3MF cut", whole[: len(whole) // 2], partial(refused, reason="damaged or cut short")
+    for (name, _, matrix), components in itertools.product(_transforms(), (0, 2)):
+        if "in parts" in name:
+            placed = solid.placed(matrix)
+            rows = " ".join(repr(float(v)) for v in [*matrix[:3, :3].T.reshape(-1), *matrix[:3, 3]])
+            made = three_mf(solid, transform=rows, components=components)
+            yield f"3MF {name}, {components} components", made, partial(right, solid=placed)
 
 
 def _scales() -> Made:
@@ -479,5 +520,5 @@ def _refusals() -> Made:
     yield "GLB version 1", glb(scene | {"asset": {"version": "1.0"}}, blocks), partial(refused, reason="it is glTF 1.0")
     lines, _ = gltf_scene(triangles.vertices.astype("f4"), [flat], 1)
     yield "GLB lines", glb(lines, blocks), partial(refused, reason="has no faces")
-    for name in ("DAE", "3MF", "FBX", "STEP", "VTK", "MSH"):
+    for name in ("DAE", "FBX", "BLEND", "STEP", "VTK", "MSH"):
         yield f"{name} format", b"content", partial(refused, reason="is not a mesh format that can be read")
