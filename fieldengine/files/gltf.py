@@ -37,9 +37,8 @@ def read_gltf(path: Path) -> Polygons:
     are applied; skeletons are not, which is noted. Raises DataError for what the file requires and is not applied,
     such as compression, and for what is damaged.
     """
-    document = open_document(path)
     try:
-        return _read(document)
+        return _read(open_document(path))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as reason:
         # JSON may have anything anywhere; what is not of glTF ends here
         what = f"{type(reason).__name__}: {' '.join(str(reason).split())[:100]}"
@@ -94,6 +93,8 @@ def _placed(document: Document) -> Iterator[tuple[dict[str, Any], Floats]]:
         if "EXT_mesh_gpu_instancing" in node.get("extensions", {}):
             raise unreadable(document.path, "it needs the extension EXT_mesh_gpu_instancing, which is not applied")
         transform = above @ _transform(document, index, node)
+        if not np.isfinite(transform).all():
+            raise unreadable(document.path, f"the transform of nodes[{index}] is not finite")
         if "mesh" in node:
             yield node, transform
         waiting += [(child, transform) for child in reversed(node.get("children", []))]

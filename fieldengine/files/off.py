@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldengine.files.polygons import Polygons, plural, unreadable
-from fieldengine.files.text import lines_of, number, text_of, whole_number
+from fieldengine.files.text import lines_of, numbers, text_of, whole_number, whole_numbers
 
 
 def read_off(path: Path) -> Polygons:
@@ -56,7 +56,7 @@ def _words(line: str) -> list[str]:
 def _position(path: Path, line: int, words: list[str]) -> list[float]:
     if len(words) < 3:
         raise unreadable(path, f"line {line}: a vertex needs three numbers, found {len(words)}; it may be cut short")
-    return [number(path, line, word) for word in words[:3]]
+    return numbers(path, line, words[:3])
 
 
 def _face(path: Path, line: int, words: list[str], n_vertices: int) -> list[int]:
@@ -64,8 +64,8 @@ def _face(path: Path, line: int, words: list[str], n_vertices: int) -> list[int]
     size = whole_number(path, line, words[0])
     if size < 0 or len(words) < 1 + size:
         raise unreadable(path, f"line {line}: a face promises {size} corners but has {len(words) - 1}; cut short?")
-    corners = [whole_number(path, line, word) for word in words[1 : 1 + size]]
-    for corner in corners:
-        if not 0 <= corner < n_vertices:
-            raise unreadable(path, f"line {line}: a face names vertex {corner}, beyond the {n_vertices} there are")
+    corners = whole_numbers(path, line, words[1 : 1 + size])
+    if corners and not 0 <= min(corners) <= max(corners) < n_vertices:
+        wrong = next(corner for corner in corners if not 0 <= corner < n_vertices)
+        raise unreadable(path, f"line {line}: a face names vertex {wrong}, beyond the {n_vertices} there are")
     return corners

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.files.polygons import Floats, Indices, Polygons, plural, unreadable
-from fieldengine.files.text import number, whole_number
+from fieldengine.files.text import numbers, whole_number
 
 TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"), **dict.fromkeys(("uchar", "uint8"), "u1"),
@@ -191,7 +191,7 @@ def _text_columns(path: Path, element: Element, rows: list[tuple[int, list[str]]
                 raise unreadable(
                     path, f'line {line}: "{element.name}" has {len(words)} numbers, fewer than it promises; cut short?'
                 )
-            found[each.name] += [number(path, line, word) for word in words[at : at + size]]
+            found[each.name] += numbers(path, line, words[at : at + size])
             sizes[each.name].append(size)
             at += size
         if at < len(words):
@@ -203,7 +203,7 @@ def _table(path: Path, rows: list[tuple[int, list[str]]], width: int) -> Floats:
     for line, words in rows:
         if len(words) != width:
             raise unreadable(path, f"line {line}: found {len(words)} numbers where the head promises {width}")
-    return np.array([[number(path, line, word) for word in words] for line, words in rows]).reshape(-1, width)
+    return np.array([numbers(path, line, words) for line, words in rows]).reshape(-1, width)
 
 
 # -------------------------------------------------------------------------------------------------------------- binary

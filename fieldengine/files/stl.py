@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fieldengine.files.polygons import Floats, Polygons, plural, unreadable
-from fieldengine.files.text import lines_of, number, text_of
+from fieldengine.files.text import lines_of, numbers, text_of
 
 HEAD, RECORD = 84, 50  # bytes
 FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -65,14 +65,14 @@ def _text(path: Path, content: bytes) -> Polygons:
         if word == "vertex":
             if len(words) != 4 or depth[-1:] != ["loop"]:
                 raise unreadable(path, f"line {line}: a vertex needs three numbers within a loop; it may be cut short")
-            positions.append([number(path, line, part) for part in words[1:]])
+            positions.append(numbers(path, line, words[1:]))
             sizes[-1] += 1
         elif word == "outer":
             depth.append("loop")
             sizes.append(0)
         elif word == "facet":
             depth.append("facet")
-            normals.append([number(path, line, part) for part in words[2:5]] if len(words) == 5 else [0.0, 0.0, 0.0])
+            normals.append(numbers(path, line, words[2:]) if len(words) == 5 else [0.0, 0.0, 0.0])
         elif word == "solid":
             depth.append("solid")
         elif word in ("endloop", "endfacet", "endsolid"):

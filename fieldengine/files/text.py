@@ -38,6 +38,26 @@ def number(path: Path, line: int, word: str) -> float:
     raise unreadable(path, f'line {line}: "{word[:40]}" is not a number')
 
 
+def numbers(path: Path, line: int, words: list[str]) -> list[float]:
+    """`number` of each word, in a fraction of the time where all of them are."""
+    try:
+        if "_" not in "".join(words):
+            return list(map(float, words))
+    except ValueError:
+        pass
+    return [number(path, line, word) for word in words]
+
+
+def whole_numbers(path: Path, line: int, words: list[str]) -> list[int]:
+    """`whole_number` of each word, in a fraction of the time where all of them are."""
+    try:
+        if "_" not in "".join(words):
+            return list(map(int, words))
+    except ValueError:
+        pass
+    return [whole_number(path, line, word) for word in words]
+
+
 def whole_number(path: Path, line: int, word: str) -> int:
     """An integer of the given line. Raises DataError where it is none."""
     try:

@@ -110,6 +110,8 @@ def _placed(
         raise unreadable(package.path, "its components contain each other")
     part = next((value for name, value in link.attrib.items() if name.endswith("}path")), part)
     placed = _transform(link.get("transform")) @ above
+    if not np.isfinite(placed).all():
+        raise unreadable(package.path, f'the transform "{link.get("transform")}" is not finite')
     number = link.attrib["objectid"]
     found = package.part(part).iterfind(f"{CORE}resources/{CORE}object")
     thing = next((each for each in found if each.get("id") == number), None)

@@ -604,6 +604,10 @@ def test_a_glb_cut_anywhere_is_refused(write: Write):
         ({"nodes": [{"children": [0]}]}, "hangs below two nodes, or below itself"),
         ({"nodes": [{"mesh": 0, "matrix": [1, 0, 0, 5] + [0.0] * 11 + [1]}]}, "a last row other than 0 0 0 1"),
         ({"nodes": [{"mesh": 0, "scale": "none"}]}, "is not that of a glTF"),
+        ({"nodes": [{"mesh": 0, "translation": [None, 0, 0]}]}, "the transform of nodes[0] is not finite"),
+        ({"extensionsRequired": 3}, "is not that of a glTF"),
+        ({"nodes": 3}, "is not that of a glTF"),
+        ({"meshes": [{"primitives": [{"attributes": 3}]}]}, "is not that of a glTF"),
         ({"accessors": [{"bufferView": 0, "componentType": 5126, "count": 9, "type": "VEC3"}]}, "too short"),
     ],
 )
@@ -674,6 +678,7 @@ def test_objects_in_other_parts_are_found_and_supports_are_left_out(write: Write
     [
         (mf(ONE)[:-300], "damaged or cut short"),
         (b"PK", "damaged or cut short"),
+        (mf(ONE.replace('objectid="1"', 'objectid="1" transform="nan 0 0 0 1 0 0 0 1 0 0 0"')), "is not finite"),
         (mf(ONE.replace('objectid="1"', 'objectid="2"')), "it places object 2, and there is none"),
         (mf(ONE, 'requiredextensions="b" xmlns:b="http://a/beamlattice/2017/02"'), "beamlattice/2017/02, which is not"),
         (mf(ONE.replace("MESH", "<mesh/>")), "has no faces"),
