@@ -16,9 +16,13 @@ from torch import Generator, Tensor
 
 from fieldengine.cameras.camera import Camera
 from fieldengine.cameras.paths import look_at
-from fieldengine.datasets.mesh_surface import Faces, Floats, MeshSurface, sample_surface
+from fieldengine.datasets.mesh_surface import Faces, Floats, MeshSurface
+from fieldengine.errors import DataError
 from fieldengine.files.mesh import read_mesh
 from fieldengine.types import Aabb, Batch, Domain, Points, RunContext, View
+
+SMALLEST, LARGEST = 1e-15, 1e15  # of the box; float32 holds their squares with room to spare
+LITTLE = 1e-3  # share of points inside, below which a mesh is said to enclose nothing
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,7 @@ class Mesh:
     def build(self, *, context: RunContext) -> MeshDataset:
         file = read_mesh(self.path)
         faces, notes = orient(file.vertices, file.faces)
-        notes = [f"{self.path}: {note}" for note in (*file.notes, *notes)]
-        return MeshDataset(self, file.vertices, faces, notes, context)
+        return MeshDataset(self, file.vertices, faces, [*file.notes, *notes], context)
 
 
 class MeshDataset:
@@ -61,19 +64,15 @@ class MeshDataset:
 
     def __init__(self, options: Mesh, vertices: Floats, faces: Faces, notes: list[str], context: RunContext):
         self.surface = MeshSurface(vertices, faces)
-        self._notes = notes
         lower, upper = vertices.min(0), vertices.max(0)
         centre, edge = 0.5 * (lower + upper), float((upper - lower).max()) * (1.0 + 2.0 * options.padding)
-        if float(np.abs(vertices).max()) > 1e4 * edge:
-            self._notes.append(
-                f"the mesh is {edge:.3g} long but lies {np.abs(vertices).max():.3g} from the origin; float32 positions "
-                f"lose detail there. Move it to the origin for a better fit"
-            )
+        notes = [*notes, *_room_of_float32(options.path, float(np.abs(vertices).max()), edge)]
         aabb = Aabb.of(centre - 0.5 * edge, centre + 0.5 * edge)
         x = self._points(options, centre, edge, context.seed)
         self.positions = torch.from_numpy(x).float().to(context.device)
         # distances of the float32 positions that the field will see, not of the float64 ones they came from
         distances = self.surface.signed_distance(self.positions.cpu().double().numpy())
+        self._notes = [f"{options.path}: {note}" for note in (*notes, *_on_the_inside(distances))]
         self.targets = torch.from_numpy(distances / (0.5 * edge)).float()[:, None].to(context.device)
         self.n_items = len(x)
         self.domain = Domain(
@@ -91,7 +90,7 @@ class MeshDataset:
     def _points(self, options: Mesh, centre: Floats, edge: float, seed: int) -> Floats:
         n_near = round(options.n_samples * options.near_surface)
         random = np.random.default_rng(seed)
-        near, _ = sample_surface(self.surface.vertices, self.surface.faces, n_near, seed)
+        near, _ = self.surface.scatter(n_near, seed)
         width = np.where(np.arange(n_near) % 2 == 0, options.width, 0.1 * options.width) * edge
         near = near + random.normal(size=near.shape) * width[:, None]
         uniform = centre + (random.random((options.n_samples - n_near, 3)) - 0.5) * edge
@@ -161,9 +160,46 @@ def _turn_bodies(vertices: Floats, faces: Faces, mesh: trimesh.Trimesh) -> tuple
     return np.where(turned[:, None], faces[:, ::-1], faces), int((~surrounded).sum())
 
 
+def _room_of_float32(path: Path, furthest: float, edge: float) -> list[str]:
+    """A note where float32 positions show a mesh less well than it is. Raises DataError where they show none of it."""
+    if not SMALLEST < edge < LARGEST:
+        raise DataError(
+            path, f"is {edge:.3g} long; float32 positions need {SMALLEST:g} to {LARGEST:g}. Scale the mesh to about 1"
+        )
+    if furthest <= 1e4 * edge:
+        return []
+    places = edge / float(np.spacing(np.float32(furthest)))
+    if places < 64:
+        raise DataError(
+            path,
+            f"is {edge:.3g} long but lies {furthest:.3g} from the origin, where float32 tells only {places:.0f} places "
+            f"along it apart. Move the mesh to the origin",
+        )
+    return [
+        f"the mesh is {edge:.3g} long but lies {furthest:.3g} from the origin; float32 positions lose detail there. "
+        f"Move it to the origin for a better fit"
+    ]
+
+
+def _on_the_inside(distances: Floats) -> list[str]:
+    """A note where so few points lie inside that a field learns of no solid."""
+    n_inside = int((distances < 0).sum())
+    if n_inside >= LITTLE * len(distances):
+        return []
+    found = f"only {n_inside}" if n_inside else "none"
+    return [
+        f"{found} of {len(distances)} points lie inside: the surface encloses little or no volume, so the field learns "
+        f"distances but no solid. Close the mesh, or see whether the file is the right one"
+    ]
+
+
 def _volumes(vertices: Floats, faces: Faces) -> Floats:
-    """Signed volume between each triangle and the centre of all, (f,); the sum is positive where they face outward."""
+    """Volume between each triangle and the centre of all, (f,), in cubes of the largest distance from that centre.
+
+    The sum is positive where the triangles face outward.
+    """
     corners = vertices[faces] - vertices[faces].reshape(-1, 3).mean(0)
+    corners = corners / max(float(np.abs(corners).max()), 1e-300)
     return np.einsum("ij,ij->i", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6.0
 
 

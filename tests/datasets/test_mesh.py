@@ -13,6 +13,8 @@ import trimesh
 from torch import Tensor
 
 from fieldengine.datasets.mesh import Mesh, MeshDataset, orient
+from fieldengine.datasets.mesh_surface import MeshSurface
+from fieldengine.errors import DataError
 from fieldengine.files.mesh import read_mesh
 from fieldengine.types import RunContext
 
@@ -39,6 +41,12 @@ def save(tmp_path: Path) -> Callable[..., Path]:
 def sphere(subdivisions: int = 3) -> tuple[np.ndarray, np.ndarray]:
     mesh = trimesh.creation.icosphere(subdivisions=subdivisions, radius=RADIUS)
     return np.asarray(mesh.vertices) + CENTRE.double().numpy(), np.asarray(mesh.faces)
+
+
+def write_obj(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Vertices with all their digits."""
+    lines = ["v {!r} {!r} {!r}".format(*map(float, vertex)) for vertex in vertices]
+    path.write_text("\n".join(lines + ["f {} {} {}".format(*face) for face in faces + 1]) + "\n")
 
 
 def to_sphere(x: Tensor) -> Tensor:
@@ -153,6 +161,46 @@ def test_the_portrait_camera_sees_the_middle_of_the_mesh(ball: Path, build: Buil
     assert float(to_centre @ middle.viewdirs[0]) > 0.9999
 
 
+@pytest.mark.parametrize("scale", [1.5e-7, 1e-12, 1e6, 1e12])
+def test_a_mesh_of_any_size_gives_the_same_points_and_targets(scale: float, tmp_path: Path, build: Build):
+    vertices, faces = sphere(3)
+    vertices = vertices - CENTRE.double().numpy()
+    write_obj(tmp_path / "unit.obj", vertices, faces)
+    write_obj(tmp_path / "scaled.obj", vertices * scale, faces)
+    unit, dataset = build(tmp_path / "unit.obj"), build(tmp_path / "scaled.obj")
+    assert dataset.notes() == []
+    assert len(dataset.surface.faces) == len(faces)
+    torch.testing.assert_close(dataset.positions / scale, unit.positions, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(dataset.targets, unit.targets, atol=1e-6, rtol=1e-4)
+    (points, facing), (unit_points, unit_facing) = dataset.surface.sample(500, 0), unit.surface.sample(500, 0)
+    torch.testing.assert_close(points / scale, unit_points, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(facing, unit_facing, atol=1e-5, rtol=1e-4)
+    near, normals = dataset.surface.closest(dataset.positions[:500])
+    torch.testing.assert_close(near / scale, unit.surface.closest(unit.positions[:500])[0], atol=1e-5, rtol=1e-3)
+    torch.testing.assert_close(normals.norm(dim=1), torch.ones(500))
+
+
+def test_distances_do_not_suffer_from_a_place_far_off():
+    vertices, faces = sphere(3)
+    x = np.random.default_rng(0).uniform(-3, 3, (500, 3)) + CENTRE.double().numpy()
+    here = MeshSurface(vertices, faces).signed_distance(x)
+    far = np.array([3e6, -2e6, 1e6])
+    np.testing.assert_allclose(MeshSurface(vertices + far, faces).signed_distance(x + far), here, atol=1e-8)
+
+
+@pytest.mark.parametrize(("scale", "shift", "said"), [
+    (1e-20, 0.0, "is 4.8e-20 long; float32 positions need 1e-15 to 1e+15"),
+    (1e20, 0.0, "is 4.8e+20 long; float32 positions need 1e-15 to 1e+15"),
+    (1.0, 1e8, "is 4.8 long but lies 1e+08 from the origin, where float32 tells only 1 places along it apart"),
+])  # fmt: skip
+def test_a_mesh_that_float32_positions_cannot_show_is_refused(scale, shift, said, tmp_path: Path, build: Build):
+    vertices, faces = sphere(1)
+    write_obj(tmp_path / "a.obj", (vertices - CENTRE.double().numpy()) * scale + shift, faces)
+    with pytest.raises(DataError) as caught:
+        build(tmp_path / "a.obj")
+    assert said in str(caught.value)
+
+
 # -------------------------------------------------------------------------------------------------------- faulty ones
 
 
@@ -251,6 +299,7 @@ def test_a_flat_sheet_is_fitted_with_a_warning(save, build: Build):
     square = np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
     dataset = build(save(square, np.array([[0, 1, 2], [0, 2, 3]])))
     assert "the mesh is not closed (4 boundary edges)" in dataset.notes()[0]
+    assert "none of 2000 points lie inside: the surface encloses little or no volume" in dataset.notes()[1]
     inside = (dataset.positions[:, :2] > 0).all(1) & (dataset.positions[:, :2] < 1).all(1)
     torch.testing.assert_close(
         distances(dataset)[inside].abs(), dataset.positions[inside, 2].abs(), atol=1e-5, rtol=1e-4
