@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from fieldengine.datasets.images import downscaled, over, premultiplied, to_floa
 from fieldengine.datasets.mask import NO_MASK, Mask, Whole
 from fieldengine.errors import DataError
 from fieldengine.files.image import read_image
+from fieldengine.files.image_range import require_unit_range
 from fieldengine.types import Aabb, Batch, Domain, RunContext, View
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -26,8 +28,8 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 class Image:
     """An image, each pixel an item.
 
-    8 or 16 bit; grey, colour, with or without transparency. With a mask (inpainting) only pixels that it leaves are
-    items; scores are of the whole image, `hidden_psnr` and `observed_psnr` of the two parts.
+    Grey or colour, integers or floats, with or without transparency. With a mask (inpainting) only pixels that it
+    leaves are items; scores are of the whole image, `hidden_psnr` and `observed_psnr` of the two parts.
 
     Scene: `dataset: {type: image, path: photo.png}`, `mask: {random: 0.5}`, `mask: {rows: [70, 99], cols: [150, 189]}`
     or `mask: mask.png`
@@ -41,6 +43,8 @@ class Image:
     """the image file"""
     crop: tuple[Whole, Whole, Whole, Whole] | None = None
     """left, top, width and height in pixels of the part to fit; null is all of it"""
+    value_range: tuple[float, float] | None = None
+    """values, as stored, that become 0 and 1; null: the range of the format, 0 to 1 for floating point"""
     downscale: Annotated[int, Field(ge=1)] = 1
     """average this many pixels each way into one"""
     grid: Literal["corners", "centres", "isotropic"] = "corners"
@@ -50,8 +54,16 @@ class Image:
     mask: Mask = NO_MASK
     """pixels that are not learnt from, or an image that is dark there"""
 
+    def __post_init__(self) -> None:
+        if self.value_range is not None:
+            low, high = self.value_range
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"value_range runs from {low:g} to {high:g}; write two numbers, the lower one first")
+
     def build(self, *, context: RunContext) -> ImageDataset:
-        file = read_image(self.path)
+        file = read_image(self.path, value_range=self.value_range)
+        low, high = float(file.values.min()), float(file.values.max())
+        require_unit_range(self.path, file.values, f"Set `dataset.value_range: [{min(low, 0):.6g}, {high:.6g}]`")
         stored = torch.from_numpy(file.values)
         whole = (stored.shape[0], stored.shape[1])
         if self.crop is not None:
