@@ -37,8 +37,11 @@ def read_exr(path: Path) -> Stored:
     Raises DataError for channels that make no image, and for a file that is cut short.
     """
     data = path.read_bytes()
-    (flags,) = struct.unpack_from("<I", data, 4)
-    headers, blocks_at = _headers(data, bool(flags & MULTIPART))
+    try:
+        (flags,) = struct.unpack_from("<I", data, 4)
+        headers, blocks_at = _headers(data, bool(flags & MULTIPART))
+    except (IndexError, struct.error) as reason:
+        raise ValueError("the EXR is cut short") from reason
     header = headers[0]
     if flags & DEEP or header.get("type", b"").startswith(b"deep"):
         raise DataError(path, "is a deep EXR, with several samples a pixel; write it as a flat one")
@@ -130,6 +133,8 @@ def _require_whole(
     else:
         count = -(-high // ROWS[compression]) if compression < len(ROWS) else 0
     head = (16 if flags & TILED or header.get("type", b"").startswith(b"tiled") else 4) + 4 * bool(flags & MULTIPART)
+    if at + 8 * count > len(data):
+        raise ValueError("the EXR is cut short")
     for offset in struct.unpack_from(f"<{count}Q", data, at):
         if offset == 0 or offset + head + 4 > len(data):
             raise ValueError("the EXR is cut short")
@@ -140,12 +145,13 @@ def _require_whole(
 
 def _pixels(path: Path, data: bytes, compression: int, layer: str, channels: list[Channel]) -> NDArray[Any]:
     """(height, width, channels) in floats, in the order of `channels`."""
-    if compression < TRUSTED and len({channel.type for channel in channels}) == 1 and len(channels) != 2:
+    if compression < TRUSTED and len({channel.type for channel in channels}) == 1:
         return decoded("exr", data, layer=layer)[0]
     try:
         import OpenEXR
     except ImportError as reason:
-        what = f"is compressed by {COMPRESSIONS[compression]}" if compression in (8, 9) else "is an EXR of a rare kind"
+        named = COMPRESSIONS[compression] if compression < len(COMPRESSIONS) else f"compression {compression}"
+        what = "has channels of several types" if compression < TRUSTED else f"is compressed by {named}"
         raise DataError(path, f"{what}, which needs OpenEXR; install fieldengine[images]") from reason
     with OpenEXR.File(str(path), separate_channels=True) as file:
         found = file.parts[0].channels

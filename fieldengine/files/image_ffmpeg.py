@@ -10,8 +10,14 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-FORMAT = re.compile(r"(ya|grayf|gbrpf|gbrapf)(8|16|32)(be)?(?:le)?")  # of pixels, where PyAV makes no array of some
-PLANES = {"ya": (0,), "grayf": (0,), "gbrpf": (2, 0, 1), "gbrapf": (2, 0, 1, 3)}  # of red, green, blue and alpha
+FORMAT = re.compile(r"(ya|yaf|grayf|gbrpf|gbrapf)(8|16|32)(be)?(?:le)?")  # of pixels, where PyAV makes no array of some
+PLANES = {
+    "ya": (0,),
+    "yaf": (0,),
+    "grayf": (0,),
+    "gbrpf": (2, 0, 1),
+    "gbrapf": (2, 0, 1, 3),
+}  # of red, green, blue and alpha
 
 
 def decoded(codec: str, data: bytes, **options: str) -> tuple[NDArray[Any], int]:
@@ -35,7 +41,7 @@ def decoded(codec: str, data: bytes, **options: str) -> tuple[NDArray[Any], int]
 def _array(frame: VideoFrame, name: str, bits: str, big: str | None) -> NDArray[Any]:
     """Planes of floats, or one plane of grey and alpha by turns."""
     kind = np.dtype(f"{'>' if big else '<'}{'f' if name.endswith('f') else 'u'}{int(bits) // 8}")
-    together = 2 if name == "ya" else 1
+    together = 2 if name in ("ya", "yaf") else 1
     planes = [
         np.frombuffer(bytes(plane), kind).reshape(frame.height, -1)[:, : frame.width * together]  # rows are padded
         for plane in frame.planes

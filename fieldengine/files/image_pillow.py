@@ -63,6 +63,5 @@ def _plain(image: PillowImage.Image) -> str:
     """The mode that holds all of an image that is in another one."""
     if image.mode in ("La", "RGBa"):
         return image.mode.upper()
-    if image.has_transparency_data:
-        return "RGBA"
-    return "L" if image.mode == "1" else "RGB"
+    colour = "L" if image.mode in ("1", "L") else "RGB"
+    return colour + "A" * image.has_transparency_data

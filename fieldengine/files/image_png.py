@@ -29,6 +29,8 @@ def read_png(path: Path) -> Stored:
     found = chunks(path, data)
     with opened(path, "PNG") as image:
         orientation = image.getexif().get(ORIENTATION, 1)
+        if colour_type != PALETTE:
+            image.info.pop("transparency", None)  # the key is looked for below, at every depth
         # Pillow cuts colours of 16 bits to 8
         values = decoded("png", data)[0] if depth == 16 and colour_type != GREY else stored(image).values
     key = found.get(b"tRNS")

@@ -37,7 +37,7 @@ def read_tiff(path: Path) -> Stored:
         _require_whole(page, path.stat().st_size)
         count = max(len(whole), _planes(file, page))
         found = _page(path, page)
-    profile = _tag(page, "InterColorProfile")
+        profile = _tag(page, "InterColorProfile")
     notes = (*several(count), *found.notes, *profile_note(profile if isinstance(profile, bytes) else None))
     return Stored(found.values, found.highest, found.orientation, found.premultiplied, notes)
 
@@ -58,16 +58,14 @@ def _page(path: Path, page: TiffPage) -> Stored:
     if photometric is PHOTOMETRIC.SEPARATED and _tag(page, "InkSet", INKSET_CMYK) != INKSET_CMYK:
         raise DataError(path, "stores inks other than cyan, magenta, yellow and black; write it as RGB")
     if not isinstance(page.bitspersample, int) or page.dtype is None or page.dtype.kind not in "buif":
-        raise DataError(path, f"stores numbers of a kind that is not read ({_kind(page)}); write integers or floats")
+        raise DataError(path, f"holds {_kind(page)}, which are not read; write integers or floats of up to 64 bits")
     try:
         samples = page.asarray(squeeze=False, maxworkers=1)
-    except (ValueError, NotImplementedError, KeyError) as reason:
-        if "imagecodecs" not in str(reason):
+    except (ValueError, ImportError) as reason:
+        if "imagecodecs" not in str(reason) and not isinstance(reason, ImportError):
             raise
         name = getattr(page.compression, "name", page.compression)
-        return _through_pillow(
-            path, page, f"stores its numbers ({_kind(page)}, {name}) in a way that needs imagecodecs"
-        )
+        return _through_pillow(path, page, f"holds {_kind(page)}, packed by {name}")
     values = np.moveaxis(samples[:, 0], 0, -2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
     return _coloured(path, page, photometric, values)
 
@@ -181,13 +179,14 @@ def _require_whole(page: TiffPage, size: int) -> None:
 def _through_pillow(path: Path, page: TiffPage, what: str) -> Stored:
     """A page of 8 bits or fewer, or 16-bit grey, which Pillow turns upright unasked."""
     plain = page.bitspersample in (1, 2, 4, 8) or (page.bitspersample == 16 and page.samplesperpixel == 1)
+    refusal = f"{what}, which needs imagecodecs; install fieldengine[images]"
     if not plain or page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID) or page.index != 0:
-        raise DataError(path, f"{what}, and cannot be read so; install fieldengine[images], or write it as 8 bits")
+        raise DataError(path, refusal)
     try:
         with opened(path, "TIFF") as image:
             found = stored(image)
     except (OSError, SyntaxError, ValueError) as reason:
-        raise DataError(path, f"{what}, and cannot be read so; install fieldengine[images]") from reason
+        raise DataError(path, refusal) from reason
     orientation = int(_tag(page, "Orientation", 1))
     return Stored(turned_back(found.values, orientation), found.highest, orientation, notes=found.notes[:1])
 
@@ -200,7 +199,8 @@ def _photometric(page: TiffPage) -> PHOTOMETRIC:
 
 
 def _kind(page: TiffPage) -> str:
-    return f"{page.bitspersample} bits, {getattr(page.sampleformat, 'name', page.sampleformat)}".lower()
+    kinds = {1: "unsigned integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
+    return f"{kinds.get(int(page.sampleformat or 0), 'numbers')} of {page.bitspersample} bits"
 
 
 def _tag(page: TiffPage, name: str, default: Any = None) -> Any:
