@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Generator, Tensor
 
@@ -21,6 +23,7 @@ from fieldengine.files.image import read_image
 from fieldengine.files.image_range import require_unit_range
 from fieldengine.types import Aabb, Batch, Domain, RunContext, View
 
+DEEPEST_CAMERA = (1 << 14) - 1  # sensors of 10, 12 and 14 bits are stored in 16 without being scaled
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -85,7 +88,8 @@ class Image:
             shrunk = f" after downscale {self.downscale}" if self.downscale > 1 else ""
             raise DataError(self.path, f"is {size} pixels{shrunk}; a field needs at least 2x2")
         hidden = self.mask.hidden(image.shape[0], image.shape[1], whole, self.crop, self.downscale)
-        notes = [f"{self.path}: {note}" for note in file.notes]
+        said = (*file.notes, *doubts(file.values, scaled=self.value_range is not None))
+        notes = [f"{self.path}: {note}" for note in said]
         return ImageDataset(
             image.to(context.device), self.grid, None if hidden is None else hidden.to(context.device), notes
         )
@@ -100,6 +104,18 @@ def cropped(image: Tensor, crop: tuple[int, int, int, int], path: Path) -> Tenso
             path, f"is {wide}x{high} pixels; crop asks for {width}x{height} from ({left}, {top}), which leaves it"
         )
     return image[top : top + height, left : left + width].contiguous()
+
+
+def doubts(values: NDArray[Any], *, scaled: bool) -> Iterator[str]:
+    """What to say of an image (h, w, c) from which little can be learnt; `scaled` where its range was given."""
+    colour = values[..., :-1] if values.shape[2] in (2, 4) else values
+    if (values == values[:1, :1]).all():
+        yield "every pixel has the same value, so there is nothing to learn"
+    elif colour.shape[2] < values.shape[2] and not values[..., -1].any():
+        yield "is transparent everywhere"
+    elif values.dtype == np.uint16 and colour.max() <= DEEPEST_CAMERA and not scaled:
+        top = int(colour.max())
+        yield f"its 16-bit values end at {top}, so it is dark; `dataset.value_range: [0, {top}]` makes {top} white"
 
 
 class ImageDataset:

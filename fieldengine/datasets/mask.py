@@ -11,9 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fieldengine.datasets.images import downscaled, to_float
+from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.errors import DataError
 from fieldengine.files.image import read_image
+from fieldengine.files.image_range import require_unit_range
 
 Whole = Annotated[int, Field(ge=0)]
 Span = tuple[Whole, Whole]
@@ -37,8 +38,8 @@ class Mask:
     cols: Span | tuple[Span, ...] | None = None
     """first and last column of the patch, or of as many patches as `rows` has; null takes every column"""
     file: Path | None = None
-    """hide where this image is dark, below mid-grey; as large as the image as it is fitted, or as its file, and
-    then cropped and averaged like it"""
+    """hide where this image is dark, below mid-grey, or transparent; as large as the image as it is fitted, or as its
+    file, and then cropped and averaged like it"""
 
     def __post_init__(self) -> None:
         rows, cols = spans(self.rows), spans(self.cols)
@@ -94,8 +95,12 @@ def dark(
     """Where a mask image is below mid-grey, (height, width) bool. Raises DataError where its size does not fit."""
     if not path.exists():
         raise DataError(path, "no such file. Set `dataset.mask` to an image, or to {random: 0.5}")
-    image = to_float(torch.from_numpy(read_image(path).values))
-    bright = image[..., : 3 if image.shape[2] > 2 else 1].mean(dim=-1, keepdim=True)
+    values = read_image(path).values
+    require_unit_range(path, values, "Scale the mask to 0 to 1")
+    image = to_float(torch.from_numpy(values))
+    if image.shape[2] in (2, 4):
+        image = premultiplied(image)[..., :-1]
+    bright = image.mean(dim=-1, keepdim=True)
     if bright.shape[:2] == stored and stored != size:
         left, top, width, height = crop or (0, 0, stored[1], stored[0])
         bright = downscaled(bright[top : top + height, left : left + width], downscale)

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageCms
+from PIL import Image, ImageCms
 
+LAB_CONVERTED = "holds CIELAB colours, which are converted to sRGB"
 INKS_MIXED = "holds inks (CMYK), which are mixed to RGB without a colour profile"
 
 
@@ -29,3 +30,12 @@ def mixed(inks: NDArray[Any], highest: int) -> NDArray[Any]:
     """Cyan, magenta, yellow and black (..., 4) -> RGB (..., 3), integers from 0 to `highest` both."""
     left = highest - inks.astype(np.float64)
     return np.rint(left[..., :3] * left[..., 3:] / highest).astype(inks.dtype)
+
+
+def lab_to_rgb(image: Image.Image) -> Image.Image:
+    """CIELAB, whose white is D50, to sRGB."""
+    converted = ImageCms.profileToProfile(
+        image, ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
+    assert converted is not None  # it is None only where the image is changed in place
+    return converted

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
@@ -25,17 +26,32 @@ def decoded(codec: str, data: bytes, **options: str) -> tuple[NDArray[Any], int]
 
     No conversion takes place: depth, range and alpha are the decoder's. Raises ValueError for data that ends early.
     """
+    frame = _frame(codec, data, **options)
+    form = FORMAT.fullmatch(frame.format.name)
+    values = _array(frame, *form.groups()) if form else frame.to_ndarray()
+    values = values if values.ndim == 3 else values[:, :, None]
+    return values.astype(values.dtype.newbyteorder("="), copy=False), max(c.bits for c in frame.format.components)
+
+
+def is_sound(codec: str, data: bytes) -> bool:
+    """Whether a strict decoder finds no fault; what it cannot decode at all is none."""
+    try:
+        _frame(codec, data)
+    except InvalidDataError:
+        return False
+    except FFmpegError:
+        return True
+    return True
+
+
+def _frame(codec: str, data: bytes, **options: str) -> VideoFrame:
     context: Any = av.CodecContext.create(codec, "r")
     context.thread_count = 1
     context.options = {"err_detect": "crccheck+explode", **options}
     frames = [*context.decode(av.Packet(data)), *context.decode(None)]
     if not frames:
         raise ValueError("it is cut short")
-    frame = frames[0]
-    form = FORMAT.fullmatch(frame.format.name)
-    values = _array(frame, *form.groups()) if form else frame.to_ndarray()
-    values = values if values.ndim == 3 else values[:, :, None]
-    return values.astype(values.dtype.newbyteorder("="), copy=False), max(c.bits for c in frame.format.components)
+    return frames[0]
 
 
 def _array(frame: VideoFrame, name: str, bits: str, big: str | None) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from fieldengine.files.image_ffmpeg import is_sound
 from fieldengine.files.image_pillow import read_with_pillow
 from fieldengine.files.image_stored import Stored
 
@@ -15,10 +16,14 @@ END, SCAN = 0xD9, 0xDA
 
 
 def read_jpeg(path: Path) -> Stored:
-    """Raises ValueError for a file that ends before its picture does."""
-    if not is_whole(path.read_bytes()):
+    """Raises ValueError for a file that ends before its picture does, and for a picture with holes."""
+    data = path.read_bytes()
+    if not is_whole(data):
         raise ValueError("the JPEG is cut short")
-    return read_with_pillow(path, "JPEG")
+    found = read_with_pillow(path, "JPEG")
+    if not is_sound("mjpeg", data):  # Pillow fills with grey what it cannot decode
+        raise ValueError("the JPEG is damaged, and a part of its picture is missing")
+    return found
 
 
 def is_whole(data: bytes) -> bool:

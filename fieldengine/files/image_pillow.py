@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_colour import INKS_MIXED, mixed, profile_note
+from fieldengine.files.image_colour import INKS_MIXED, LAB_CONVERTED, lab_to_rgb, mixed, profile_note
 from fieldengine.files.image_stored import Stored, require_size, several
 
 ORIENTATION = 0x0112  # the tag of EXIF
@@ -48,6 +48,8 @@ def stored(image: PillowImage.Image) -> Stored:
     image.load()
     if image.mode == "CMYK":
         return Stored(mixed(np.asarray(image), 255), 255, orientation, notes=(INKS_MIXED,))
+    if image.mode == "LAB":
+        return Stored(np.asarray(lab_to_rgb(image)), 255, orientation, notes=(LAB_CONVERTED,))
     if image.mode.startswith("I;16"):
         deep = np.asarray(image)
         return Stored(deep.astype(np.uint16)[:, :, None], 65535, orientation, notes=notes)

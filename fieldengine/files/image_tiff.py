@@ -38,7 +38,8 @@ def read_tiff(path: Path) -> Stored:
         count = max(len(whole), _planes(file, page))
         found = _page(path, page)
         profile = _tag(page, "InterColorProfile")
-    notes = (*several(count), *found.notes, *profile_note(profile if isinstance(profile, bytes) else None))
+    colour = () if found.notes else profile_note(profile if isinstance(profile, bytes) else None)
+    notes = (*several(count), *found.notes, *colour)
     return Stored(found.values, found.highest, found.orientation, found.premultiplied, notes)
 
 
@@ -61,7 +62,7 @@ def _page(path: Path, page: TiffPage) -> Stored:
         raise DataError(path, f"holds {_kind(page)}, which are not read; write integers or floats of up to 64 bits")
     try:
         samples = page.asarray(squeeze=False, maxworkers=1)
-    except (ValueError, ImportError) as reason:
+    except (ValueError, NotImplementedError, ImportError) as reason:
         if "imagecodecs" not in str(reason) and not isinstance(reason, ImportError):
             raise
         name = getattr(page.compression, "name", page.compression)

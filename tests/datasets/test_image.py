@@ -317,3 +317,34 @@ def test_a_crop_beyond_the_image_is_refused(tmp_path: Path, build: Build):
     iio.imwrite(tmp_path / "a.png", np.zeros((6, 8, 3), np.uint8))
     with pytest.raises(DataError, match=r"is 8x6 pixels; crop asks for 4x3 from \(5, 1\), which leaves it"):
         build(tmp_path / "a.png", crop=(5, 1, 4, 3))
+
+
+# ------------------------------------------------------------------------------------------------------- what is said
+
+
+def test_an_ordinary_image_is_read_without_a_word(photo: Path, build: Build):
+    assert list(build(photo).notes()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (np.full((4, 5, 3), 7, np.uint8), "every pixel has the same value"),
+        (np.concatenate([noise(4, 5, 3), np.zeros((4, 5, 1), np.uint8)], axis=-1), "is transparent everywhere"),
+        (
+            noise(4, 5, 1, high=4096, kind=np.uint16),
+            "16-bit values end at 3560, so it is dark; `dataset.value_range: [0, 3560]`",
+        ),
+    ],
+    ids=["constant", "transparent", "12 bits in 16"],
+)
+def test_an_image_that_teaches_little_is_said(values: NDArray[Any], note: str, tmp_path: Path, build: Build):
+    write_png(tmp_path / "a.png", values, {1: 0, 3: 2, 4: 6}[values.shape[2]])
+    (said,) = build(tmp_path / "a.png").notes()
+    assert said.startswith(f"{tmp_path / 'a.png'}: ")
+    assert note in said
+
+
+def test_a_given_range_ends_the_doubt_about_it(tmp_path: Path, build: Build):
+    values = noise(4, 5, 1, high=4096, kind=np.uint16)
+    assert build(write_png(tmp_path / "a.png", values, 0), value_range=(0.0, 4095.0)).notes() == []

@@ -207,6 +207,11 @@ def jpeg() -> Iterator[tuple[str, bytes, Judge]]:
             cut = data[: int(share * len(data))]
             name = f"{channels}{'_progressive' if progressive else ''}_cut{int(100 * share)}"
             yield f"{name}.jpg", cut, refused("cut short")
+    blocks = np.kron(numbers(3, 255, np.uint8), np.ones((8, 8, 1), np.uint8))
+    for progressive, share in itertools.product((False, True), (0.5, 0.97)):
+        data = by_pillow(blocks, "JPEG", quality=90, progressive=progressive)
+        holed = data[: int(share * len(data))] + b"\xff\xd9"
+        yield f"holes{progressive}{int(share * 100)}.jpg", holed, refused("a part of its picture is missing")
     for orientation in range(2, 9):
         values = smooth(3)
         data = by_pillow(values, "JPEG", quality=98, subsampling=0, exif=exif(orientation))
@@ -318,6 +323,12 @@ def tiff_small() -> Iterator[tuple[str, bytes, Judge]]:
     yield "limit.tif", data, shows((hyper[0] >> 4)[..., None] / 65535, note="4095")
     data = by_tifffile(pages[0], photometric="rgb", iccprofile=profile("XYZ"))
     yield "profile.tif", data, shows(pages[0] / 255, note="profile")
+    for compression in ("raw", "group3", "group4", "packbits"):
+        data = by_pillow(bits.astype(bool), "TIFF", compression=compression, tiffinfo={262: 0})
+        yield f"bit_white_{compression}.tif", data, shows(bits.astype(float))
+    file = io.BytesIO()
+    Image.fromarray(smooth(3)).convert("YCbCr").save(file, "TIFF")
+    yield "ycbcr.tif", file.getvalue(), shows(smooth(3) / 255, 0.02)
     for depth in (2, 4, 10, 12, 14):
         values = numbers(1, (1 << depth) - 1, np.uint16)[..., 0]
         data = tiff_of_bits(values, depth)
@@ -400,10 +411,22 @@ def exr() -> Iterator[tuple[str, bytes, Judge]]:
     yield "integers.exr", written(whole), refused("integers")
     mixed = {"R": grey, "G": grey.astype(np.float16), "B": grey}
     yield "mixed.exr", written(mixed), shows(colour, 1e-3)
+    frame = {"dataWindow": window(2, 3, WIDTH + 1, HEIGHT + 2), "displayWindow": window(0, 0, WIDTH + 9, HEIGHT + 6)}
+    padded = np.pad(colour, ((3, 4), (2, 8), (0, 0)))
+    yield "window.exr", written(dict.fromkeys("RGB", grey), **frame), shows(padded, note="dataWindow")
+    frame = {"dataWindow": window(-2, -3, WIDTH - 3, HEIGHT - 4), "displayWindow": window(0, 0, 9, 7)}
+    yield "overscan.exr", written(dict.fromkeys("RGB", grey), **frame), shows(colour[3:11, 2:12], note="dataWindow")
+    primaries = (0.7, 0.3, 0.2, 0.7, 0.1, 0.05, 0.31, 0.33)
+    data = written(dict.fromkeys("RGB", grey), chromaticities=primaries)
+    yield "primaries.exr", data, shows(colour, note="primaries")
     big = written({name: np.tile(grey, (5, 1)) for name in "RGB"})
     for share in (0.4, 0.97):
         yield f"cut{int(share * 100)}.exr", big[: int(share * len(big))], refused("cut short")
     folder.cleanup()
+
+
+def window(left: int, top: int, right: int, bottom: int) -> Any:
+    return np.array([left, top], np.int32), np.array([right, bottom], np.int32)
 
 
 def hdr() -> Iterator[tuple[str, bytes, Judge]]:
@@ -453,12 +476,16 @@ def pnm() -> Iterator[tuple[str, bytes, Judge]]:
     yield "bits_text.pbm", f"P1\n{WIDTH} {HEIGHT}\n{dense}\n".encode(), shows(1.0 - bits)
     one = f"P5 {WIDTH} {HEIGHT} 255\n".encode() + numbers(1, 255, np.uint8).tobytes()
     yield "two.pgm", one + one, shows(numbers(1, 255, np.uint8) / 255, note="several")
+    values = numbers(3, 255, np.uint8)
+    yield "dos.ppm", f"P6\r\n{WIDTH} {HEIGHT}\r\n255\r\n".encode() + values.tobytes(), shows(values / 255)
     over = f"P5 {WIDTH} {HEIGHT} 100\n".encode() + numbers(1, 255, np.uint8).tobytes()
     yield "over.pgm", over, refused("end at 100")
 
 
 def pfm() -> Iterator[tuple[str, bytes, Judge]]:
-    for (kind, channels), (scale, order) in itertools.product((("Pf", 1), ("PF", 3)), ((-1, "<"), (1, ">"), (-2, "<"))):
+    for (kind, channels), (scale, order) in itertools.product(
+        (("Pf", 1), ("PF", 3), ("PF4", 4)), ((-1, "<"), (1, ">"), (-2, "<"))
+    ):
         values = (numbers(channels, 255, np.uint8) / 510).astype(np.float32)
         data = f"{kind}\n{WIDTH} {HEIGHT}\n{scale:.1f}\n".encode() + values[::-1].astype(f"{order}f4").tobytes()
         judge = shows(values.astype(float) * abs(scale), note="multiplied" if abs(scale) != 1 else "")
