@@ -13,7 +13,7 @@ from fieldengine.cameras.camera import Camera
 from fieldengine.cameras.paths import from_file, orbit, spiral
 from fieldengine.errors import FieldEngineError, PluginError, RunError
 from fieldengine.export.files import require_suffix
-from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, write_image, write_video
+from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, require_fits, write_image, write_video
 from fieldengine.kinds.dataset import Presenter
 from fieldengine.kinds.exporter import Trained
 from fieldengine.plugins.registry import Registry
@@ -72,6 +72,7 @@ def render_file(
         return present(trained, presenter, grid, out)
     out = out or folder / f"{Path(path or 'orbit').stem}.mp4"
     suffix = require_suffix(out, (*VIDEOS, *IMAGES), "a rendering")
+    require_fits(out, grid.width, grid.height)
     cameras = [grid.at(pose) for pose in _poses(trained, path or "orbit", frames)]
     if suffix in IMAGES:
         write_image(out, _image(trained, grid if path is None else cameras[0]))
@@ -113,6 +114,8 @@ def present(trained: Trained, presenter: Presenter, grid: PixelGrid, out: Path) 
     """Write the field's values on a grid of points. Raises RunError for an ending that the presenter does not write."""
     article = "an" if trained.domain.task[:1] in "aeiou" else "a"
     require_suffix(out, presenter.suffixes, f"{article} {trained.domain.task}")
+    if isinstance(presenter, ImagePresenter) and len(grid.shape) == 2:
+        require_fits(out, grid.shape[1], grid.shape[0])
     presenter.write(_image(trained, grid), out)
     return out
 
