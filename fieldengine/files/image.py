@@ -55,7 +55,7 @@ FORMATS = (
     Format("TIFF", rb"II[*+]\0|MM\0[*+]", read_tiff),
     Format("OpenEXR", rb"\x76\x2f\x31\x01", read_exr),
     Format("Radiance HDR", rb"#\?(RADIANCE|RGBE)", read_hdr),
-    Format("PBM, PGM, PPM, PAM, PFM", rb"P[1-6]\s|P7\n|P[fF]4?\s", read_netpbm),
+    Format("PBM, PGM, PPM, PAM, PFM", rb"P[1-7]\s|P[fF]4?\s", read_netpbm),
     Format("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", read_jpeg2000),
     Format("AVIF", rb"....ftyp(?:avi[fs]|.{8,40}?avi[fs])", read_avif),
     Format("WebP", rb"RIFF....WEBP", partial(read_with_pillow, kind="WEBP")),

@@ -47,7 +47,7 @@ def read_netpbm(path: Path) -> Stored:
 
 
 def _pam(path: Path, data: bytes) -> Stored:
-    head, end, body = data.partition(b"ENDHDR\n")
+    head, end, body = data.partition(b"ENDHDR")
     lines = [line.split(None, 1) for line in head.decode("ascii", errors="replace").splitlines()[1:]]
     said = {line[0]: line[1].strip() for line in lines if len(line) == 2 and line[0] != "#"}
     if not end or not {"WIDTH", "HEIGHT", "DEPTH", "MAXVAL"} <= said.keys():
@@ -60,7 +60,7 @@ def _pam(path: Path, data: bytes) -> Stored:
         raise DataError(path, f"has {channels} channels of the type {tuple_type}; known are {', '.join(TUPLES)}")
     if not 1 <= channels <= 4:
         raise DataError(path, f"has {channels} channels; an image has 1 to 4")
-    values, rest = _numbers((height, width, channels), b"\n" + body, highest)
+    values, rest = _numbers((height, width, channels), body, highest)
     return _counted(path, values, highest, rest.startswith(b"P7"))
 
 

@@ -23,17 +23,23 @@ COLOURS = {  # how many samples make a colour
 }
 CONVERTED = (PHOTOMETRIC.YCBCR, PHOTOMETRIC.CIELAB)  # to RGB by Pillow
 INKSET_CMYK = 1
+MAX_SAMPLES = 16  # a pixel; more are measurements, not an image
 
 
 def read_tiff(path: Path) -> Stored:
     """The first page in full resolution. Raises DataError for colours and numbers that are not read."""
     with TiffFile(path) as file:
-        pages = [page for page in file.pages if isinstance(page, TiffPage)]
+        pages = _pages(file)
         whole = [page for page in pages if not page.is_reduced] or pages
         if not whole:
             raise ValueError("the TIFF holds no image")
         page = whole[0]
+        samples = max(page.samplesperpixel, 1)
+        if samples > MAX_SAMPLES:
+            raise DataError(path, f"has {samples} samples a pixel; an image has 1 to 4, and {MAX_SAMPLES} are read")
         require_size(path, page.imagewidth, page.imagelength)
+        if page.is_tiled:
+            require_size(path, page.tilewidth, page.tilelength)
         _require_whole(page, path.stat().st_size)
         count = max(len(whole), _planes(file, page))
         found = _page(path, page)
@@ -41,6 +47,19 @@ def read_tiff(path: Path) -> Stored:
     colour = () if found.notes else profile_note(profile if isinstance(profile, bytes) else None)
     notes = (*several(count), *found.notes, *colour)
     return Stored(found.values, found.highest, found.orientation, found.premultiplied, notes)
+
+
+def _pages(file: TiffFile) -> list[TiffPage]:
+    """Every page. Raises ValueError where one names an earlier one as the next, which tifffile follows for ever."""
+    pages: list[TiffPage] = []
+    seen: set[int] = set()
+    for page in file.pages:
+        if page.offset in seen:
+            raise ValueError("the pages of the TIFF go round in a circle")
+        seen.add(page.offset)
+        if isinstance(page, TiffPage):
+            pages.append(page)
+    return pages
 
 
 def _planes(file: TiffFile, page: TiffPage) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,8 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from fieldengine.errors import DataError
-from fieldengine.files.image import FORMATS, read_image
-from fieldengine.files.image_stored import turned, turned_back
+from fieldengine.export.image import IMAGES, MAX_BLOCKS, MAX_SIDES, VIDEOS
+from fieldengine.files.image import FORMATS, TGA, read_image
+from fieldengine.files.image_stored import MAX_PIXELS, turned, turned_back
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 Array = NDArray[Any]
@@ -163,3 +166,35 @@ def test_a_fourth_sample_that_is_not_called_alpha_is_left_out_and_said(tmp_path:
     file = read_image(path)
     assert file.values.shape == (4, 5, 3)
     assert file.notes == ("holds 1 sample beside its colours that it does not call transparency; it is left out",)
+
+
+# --------------------------------------------------------------------------------------------------------------- docs
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table behind a heading, without its head."""
+    lines = page.partition(f"{heading}\n")[2].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|---"))
+    table = list(itertools.takewhile(lambda line: line.startswith("|"), lines[first + 1 :]))
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+PAGE = (TOOLS.parent / "docs" / "files.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_page_has_every_format_in_order():
+    assert [row[0] for row in rows(PAGE, "## Images")] == [known.name for known in (*FORMATS, TGA)]
+
+
+def test_the_page_names_the_limit_of_pixels():
+    assert f"{MAX_PIXELS:,}" in PAGE
+
+
+def test_the_table_of_writers_has_every_ending_and_its_limit():
+    found = {}
+    for endings, _, side, _ in rows(PAGE, "### Writing"):
+        number = re.match(r"[\d,]+", side)
+        for ending in endings.split(", "):
+            found[ending] = int(number[0].replace(",", "")) if number else None
+    assert found == {ending: MAX_SIDES.get(ending) for ending in (*IMAGES, *VIDEOS)}
+    assert f"{MAX_BLOCKS * 256:,}" in PAGE

@@ -329,17 +329,18 @@ def tiff_small() -> Iterator[tuple[str, bytes, Judge]]:
     file = io.BytesIO()
     Image.fromarray(smooth(3)).convert("YCbCr").save(file, "TIFF")
     yield "ycbcr.tif", file.getvalue(), shows(smooth(3) / 255, 0.02)
-    for depth in (2, 4, 10, 12, 14):
+    for depth in (2, 4, 6, 10, 12, 14):
         values = numbers(1, (1 << depth) - 1, np.uint16)[..., 0]
         data = tiff_of_bits(values, depth)
         yield f"grey{depth}.tif", data, shows(values[..., None] / ((1 << depth) - 1))
 
 
-def tiff_of_bits(values: Array, depth: int) -> bytes:
-    """A little-endian TIFF of grey in one strip, `depth` bits a pixel, rows filled up to bytes."""
+def tiff_of_bits(values: Array, depth: int, **changed: int) -> bytes:
+    """A little-endian TIFF of grey in one strip, `depth` bits a pixel, rows filled up to bytes; tags may be changed."""
     body = b"".join(packed_bits(row, depth) for row in values)
     height, width = values.shape
     tags = {256: width, 257: height, 258: depth, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(body)}
+    tags |= {int(tag.removeprefix("tag")): value for tag, value in changed.items()}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + struct.pack("<H", len(tags)) + entries + bytes(4)
 
@@ -368,6 +369,16 @@ def tiff_refused() -> Iterator[tuple[str, bytes, Judge]]:
     yield "nodata.tif", by_tifffile(floats[..., 0], photometric="minisblack", extratags=tags), refused("no data")
     cfa = by_tifffile(numbers(1, 255, np.uint8)[..., 0], photometric="cfa")
     yield "cfa.tif", cfa, refused("CFA")
+    grey = numbers(1, 255, np.uint8)[..., 0]
+    yield "samples.tif", tiff_of_bits(grey, 8, tag277=60000), refused("60000 samples")
+    yield "unknown_colours.tif", tiff_of_bits(grey, 8, tag262=77), refused("colours as 77")
+    yield "unknown_compression.tif", tiff_of_bits(grey, 8, tag259=31337), refused("COMPRESSION")
+    yield "no_width.tif", tiff_of_bits(grey, 8, tag256=0), refused(f"0x{HEIGHT} pixels")
+    yield "bomb.tif", tiff_of_bits(grey, 8, tag256=99999, tag257=99999), refused("too large to open safely")
+    yield "tile_bomb.tif", tiff_of_bits(grey, 8, tag322=1 << 30, tag323=1 << 30), refused("")
+    circle = bytearray(tiff_of_bits(grey, 8))
+    circle[-4:] = circle[4:8]
+    yield "circle.tif", bytes(circle), refused("go round in a circle")
     for compression, share in itertools.product((None, "zlib"), (0.5, 0.95)):
         values = numbers(3, 255, np.uint8)
         data = by_tifffile(values, photometric="rgb", compression=compression, rowsperstrip=4)
@@ -476,6 +487,8 @@ def pnm() -> Iterator[tuple[str, bytes, Judge]]:
     yield "bits_text.pbm", f"P1\n{WIDTH} {HEIGHT}\n{dense}\n".encode(), shows(1.0 - bits)
     one = f"P5 {WIDTH} {HEIGHT} 255\n".encode() + numbers(1, 255, np.uint8).tobytes()
     yield "two.pgm", one + one, shows(numbers(1, 255, np.uint8) / 255, note="several")
+    lines = f"P7\r\nWIDTH {WIDTH}\r\nHEIGHT {HEIGHT}\r\nDEPTH 1\r\nMAXVAL 255\r\nENDHDR\r\n"
+    yield "dos.pam", lines.encode() + numbers(1, 255, np.uint8).tobytes(), shows(numbers(1, 255, np.uint8) / 255)
     values = numbers(3, 255, np.uint8)
     yield "dos.ppm", f"P6\r\n{WIDTH} {HEIGHT}\r\n255\r\n".encode() + values.tobytes(), shows(values / 255)
     over = f"P5 {WIDTH} {HEIGHT} 100\n".encode() + numbers(1, 255, np.uint8).tobytes()
