@@ -23,7 +23,7 @@ from fieldengine.files.image_pillow import read_with_pillow
 from fieldengine.files.image_png import read_png
 from fieldengine.files.image_range import values_of
 from fieldengine.files.image_stored import Stored, turned
-from fieldengine.files.image_tga import read_tga
+from fieldengine.files.image_tga import SIGNATURE, read_tga
 from fieldengine.files.image_tiff import read_tiff
 
 
@@ -64,7 +64,6 @@ FORMATS = (
     Format("PCX", rb"\x0a[\0\x02-\x05][\0\x01]", partial(read_with_pillow, kind="PCX")),
 )
 TGA = Format("TGA", b"", read_tga)  # begins like anything, so it is known by its end or by its name
-TGA_END = b"TRUEVISION-XFILE.\0"
 
 
 def read_image(path: Path, *, turn: bool = True, value_range: tuple[float, float] | None = None) -> ImageFile:
@@ -103,12 +102,12 @@ def _format_of(path: Path) -> Format:
     """The format whose first bytes a file has. Raises DataError where there is none."""
     with path.open("rb") as file:
         head = file.read(64)
-        file.seek(max(path.stat().st_size - len(TGA_END), 0))
+        file.seek(max(path.stat().st_size - len(SIGNATURE), 0))
         end = file.read()
     for known in FORMATS:
         if re.match(known.begins, head, re.DOTALL):
             return known
-    if end == TGA_END or path.suffix.lower() == ".tga":
+    if end == SIGNATURE or path.suffix.lower() == ".tga":
         return TGA
     names = ", ".join(known.name for known in (*FORMATS, TGA))
     raise DataError(path, f"cannot be read as an image: it begins like none of {names}")

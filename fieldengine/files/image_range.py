@@ -72,7 +72,8 @@ def _alpha(path: Path, stored: Stored) -> NDArray[np.float64] | None:
         return None
     alpha = stored.values[..., -1:].astype(np.float64) / (stored.highest or 1)
     if alpha.min() < 0 or alpha.max() > 1:
-        raise DataError(path, f"holds alpha from {alpha.min():.6g} to {alpha.max():.6g}; 0 to 1 is expected")
+        found = f"from {alpha.min():.6g} to {alpha.max():.6g}"
+        raise DataError(path, f"holds alpha {found}; 0 to 1 is expected. Scale it in the file, or leave it out")
     return alpha
 
 

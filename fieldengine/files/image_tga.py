@@ -1,4 +1,4 @@
-"""TGA: through Pillow; whether its fourth byte is alpha is for the file to say."""
+"""TGA: through Pillow; whether its fourth byte is alpha, and of which kind, is for the file to say."""
 
 from __future__ import annotations
 
@@ -8,13 +8,24 @@ from pathlib import Path
 from fieldengine.files.image_pillow import read_with_pillow
 from fieldengine.files.image_stored import Stored
 
+SIGNATURE = b"TRUEVISION-XFILE.\0"  # ends a file of the second version
+ALPHA_KIND = 494  # where the extension area says what the fourth byte is
+NOT_SAID, STRAIGHT, PREMULTIPLIED = None, 3, 4
+
 
 def read_tga(path: Path) -> Stored:
-    """Alpha is kept where the file has bits for it."""
+    """Alpha is kept where the file has bits for it and calls it useful."""
     found = read_with_pillow(path, "TGA")
-    with path.open("rb") as file:
-        alpha_bits = file.read(18)[17] & 0x0F
-    if alpha_bits or not found.has_alpha:
+    if not found.has_alpha:
         return found
-    note = "says that it has no bits for transparency, so its last channel is left out"
+    data = path.read_bytes()
+    kind = _alpha_kind(data)
+    if data[17] & 0x0F and kind in (NOT_SAID, STRAIGHT, PREMULTIPLIED):
+        return replace(found, premultiplied=kind == PREMULTIPLIED)
+    note = "says that its last channel is not transparency, so that is left out"
     return replace(found, values=found.values[..., :-1], notes=(*found.notes, note))
+
+
+def _alpha_kind(data: bytes) -> int | None:
+    extension = int.from_bytes(data[-26:-22], "little") if data.endswith(SIGNATURE) else 0
+    return data[extension + ALPHA_KIND] if 0 < extension < len(data) - ALPHA_KIND else NOT_SAID

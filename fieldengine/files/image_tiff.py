@@ -84,8 +84,8 @@ def _page(path: Path, page: TiffPage) -> Stored:
     except (ValueError, NotImplementedError, ImportError) as reason:
         if "imagecodecs" not in str(reason) and not isinstance(reason, ImportError):
             raise
-        name = getattr(page.compression, "name", page.compression)
-        return _through_pillow(path, page, f"holds {_kind(page)}, packed by {name}")
+        packed = "" if page.compression == COMPRESSION.NONE else f", packed by {COMPRESSION(page.compression).name}"
+        return _through_pillow(path, page, f"holds {_kind(page)}{packed}")
     values = np.moveaxis(samples[:, 0], 0, -2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
     return _coloured(path, page, photometric, values)
 

@@ -549,7 +549,22 @@ def through_pillow() -> Iterator[tuple[str, bytes, Judge]]:
     yield "turn6.webp", data, shows(upright(colour / 255, 6), 1e-7)
     bare = bytearray(by_pillow(clear, "TGA"))
     bare[17] &= 0xF0
-    yield "no_alpha_bits.tga", bytes(bare), shows(clear[..., :3] / 255, note="no bits for transparency")
+    yield "no_alpha_bits.tga", bytes(bare), shows(clear[..., :3] / 255, note="is not transparency")
+    for kind in (0, 3, 4):
+        times = clear.copy()
+        times[..., 3] |= 128
+        times[..., :3] = np.minimum(times[..., :3], times[..., 3:])
+        divided = np.concatenate([times[..., :3] / times[..., 3:], times[..., 3:] / 255], axis=-1)
+        wanted = {0: times[..., :3] / 255, 3: times / 255, 4: divided}[kind]
+        judge = shows(wanted, 0.51 / 255 if kind == 4 else 0, note="is not transparency" if kind == 0 else "")
+        yield f"alpha_of_kind_{kind}.tga", with_extension(by_pillow(times, "TGA"), kind), judge
+
+
+def with_extension(file: bytes, kind: int) -> bytes:
+    """A TGA of the second version, which says of which kind its alpha is."""
+    body = file.removesuffix(bytes(8) + b"TRUEVISION-XFILE.\0")
+    extension = struct.pack("<H", 495) + bytes(492) + bytes([kind])
+    return body + extension + struct.pack("<II", len(body), 0) + b"TRUEVISION-XFILE.\0"
 
 
 def deep_jpeg2000() -> Iterator[tuple[str, bytes, Judge]]:
