@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
 from fieldengine.files.image_avif import read_avif
+from fieldengine.files.image_bmp import read_bmp
 from fieldengine.files.image_exr import read_exr
 from fieldengine.files.image_hdr import read_hdr
 from fieldengine.files.image_jpeg import read_jpeg
@@ -60,7 +61,7 @@ FORMATS = (
     Format("AVIF", rb"....ftyp(?:avi[fs]|.{8,40}?avi[fs])", read_avif),
     Format("WebP", rb"RIFF....WEBP", partial(read_with_pillow, kind="WEBP")),
     Format("GIF", rb"GIF8[79]a", partial(read_with_pillow, kind="GIF")),
-    Format("BMP", rb"BM", partial(read_with_pillow, kind="BMP")),
+    Format("BMP", rb"BM", read_bmp),
     Format("PCX", rb"\x0a[\0\x02-\x05][\0\x01]", partial(read_with_pillow, kind="PCX")),
 )
 TGA = Format("TGA", b"", read_tga)  # begins like anything, so it is known by its end or by its name

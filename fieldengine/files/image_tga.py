@@ -10,6 +10,7 @@ from fieldengine.files.image_stored import Stored
 
 SIGNATURE = b"TRUEVISION-XFILE.\0"  # ends a file of the second version
 ALPHA_KIND = 494  # where the extension area says what the fourth byte is
+COLOURS = (2, 10)  # types of image: plain and by runs
 NOT_SAID, STRAIGHT, PREMULTIPLIED = None, 3, 4
 
 
@@ -20,9 +21,14 @@ def read_tga(path: Path) -> Stored:
         return found
     data = path.read_bytes()
     kind = _alpha_kind(data)
-    if data[17] & 0x0F and kind in (NOT_SAID, STRAIGHT, PREMULTIPLIED):
+    bits = data[17] & 0x0F
+    if data[16] == 16 and data[2] in COLOURS and not bits:
+        return replace(found, values=found.values[..., :-1])
+    if bits > 1 and kind in (NOT_SAID, STRAIGHT, PREMULTIPLIED):
         return replace(found, premultiplied=kind == PREMULTIPLIED)
     note = "says that its last channel is not transparency, so that is left out"
+    if bits == 1:  # programs do not agree on what the bit means
+        note = "has a single bit of alpha, which is left out"
     return replace(found, values=found.values[..., :-1], notes=(*found.notes, note))
 
 

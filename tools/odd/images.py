@@ -520,6 +520,16 @@ def through_pillow() -> Iterator[tuple[str, bytes, Judge]]:
         data = by_pillow(values, kind, **options)
         yield name, data, shows(values / 255)
         yield f"cut_{name}", data[: len(data) // 2], refused("")
+    yield "rgba.bmp", by_pillow(clear, "BMP"), shows(clear[..., :3] / 255, note="fourth byte")
+    five = numbers(3, 31, np.uint16)
+    words = (five[..., 0] << 10 | five[..., 1] << 5 | five[..., 2]).astype("<u2")
+    head = struct.pack("<BBBHHBHHHHB", 0, 0, 2, 0, 0, 0, 0, 0, WIDTH, HEIGHT, 16)
+    yield "five_bits.tga", head + b"\x20" + words.tobytes(), shows(five / 31, 0.004)
+    yield "one_bit_alpha.tga", head + b"\x21" + words.tobytes(), shows(five / 31, 0.004, note="single bit")
+    for right_to_left, top in itertools.product((0, 0x10), (0, 0x20)):
+        head = struct.pack("<BBBHHBHHHHBB", 0, 0, 2, 0, 0, 0, 0, 0, WIDTH, HEIGHT, 24, right_to_left | top)
+        placed = colour[:: 1 if top else -1, :: -1 if right_to_left else 1, ::-1]
+        yield f"origin_{right_to_left | top}.tga", head + placed.tobytes(), shows(colour / 255)
     bits = numbers(1, 1, np.uint8)
     yield "bit.bmp", by_pillow(bits.astype(bool), "BMP"), shows(bits.astype(float))
     yield "bit.pcx", by_pillow(bits.astype(bool), "PCX"), shows(bits.astype(float))
