@@ -22,7 +22,7 @@ from fieldengine.files.image_jpeg2000 import read_jpeg2000
 from fieldengine.files.image_netpbm import read_netpbm
 from fieldengine.files.image_pillow import read_with_pillow
 from fieldengine.files.image_png import read_png
-from fieldengine.files.image_range import values_of
+from fieldengine.files.image_range import lost_light, values_of
 from fieldengine.files.image_stored import Stored, turned
 from fieldengine.files.image_tga import SIGNATURE, read_tga
 from fieldengine.files.image_tiff import read_tiff
@@ -96,7 +96,8 @@ def read_image(path: Path, *, turn: bool = True, value_range: tuple[float, float
         text = " ".join(str(said).split())
         raise DataError(path, f"cannot be read as an image: {text[:200]}") from reason
     values = values_of(path, stored, value_range)
-    return ImageFile(turned(values, stored.orientation) if turn else values, stored.notes)
+    notes = (*stored.notes, *lost_light(stored))
+    return ImageFile(turned(values, stored.orientation) if turn else values, notes)
 
 
 def _format_of(path: Path) -> Format:

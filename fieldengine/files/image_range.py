@@ -50,6 +50,14 @@ def values_of(path: Path, stored: Stored, value_range: tuple[float, float] | Non
     return joined.astype(np.float32)
 
 
+def lost_light(stored: Stored) -> tuple[str, ...]:
+    """What to say of pixels with colour but no opacity: dividing by alpha cannot keep them."""
+    if not stored.premultiplied:
+        return ()
+    count = int(((stored.values[..., -1] == 0) & (stored.values[..., :-1] > 0).any(axis=-1)).sum())
+    return (f"holds colour without opacity in {count:,} pixels, which become black",) if count else ()
+
+
 def require_unit_range(path: Path, values: NDArray[Any], remedy: str) -> None:
     """Raises DataError for floats outside [0, 1], with the range found; `remedy` says what to do."""
     if values.dtype.kind == "f" and values.size and (values.min() < 0 or values.max() > 1):

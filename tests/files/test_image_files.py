@@ -168,6 +168,16 @@ def test_a_fourth_sample_that_is_not_called_alpha_is_left_out_and_said(tmp_path:
     assert file.notes == ("holds 1 sample beside its colours that it does not call transparency; it is left out",)
 
 
+def test_colour_without_opacity_is_said(tmp_path: Path):
+    values = np.full((4, 5, 4), 0.5, np.float32)
+    values[0, :2, 3] = 0
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["assocalpha"])
+    file = read_image(tmp_path / "a.tif")
+    assert file.notes == ("holds colour without opacity in 2 pixels, which become black",)
+    assert np.array_equal(file.values[0, :2], np.zeros((2, 4)))
+    assert np.array_equal(file.values[1, 0], [1, 1, 1, 0.5])
+
+
 # --------------------------------------------------------------------------------------------------------------- docs
 
 
