@@ -87,9 +87,11 @@ class Image:
             size = f"{image.shape[1]}x{image.shape[0]}"
             shrunk = f" after downscale {self.downscale}" if self.downscale > 1 else ""
             raise DataError(self.path, f"is {size} pixels{shrunk}; a field needs at least 2x2")
-        hidden = self.mask.hidden(image.shape[0], image.shape[1], whole, self.crop, self.downscale)
+        mask = self.mask.image()
+        hidden = self.mask.hidden(image.shape[0], image.shape[1], whole, self.crop, self.downscale, mask)
         said = (*file.notes, *doubts(file.values, scaled=self.value_range is not None))
         notes = [f"{self.path}: {note}" for note in said]
+        notes += [f"{self.mask.file}: {note}" for note in (mask.notes if mask else ())]
         return ImageDataset(
             image.to(context.device), self.grid, None if hidden is None else hidden.to(context.device), notes
         )
