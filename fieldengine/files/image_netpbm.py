@@ -28,13 +28,13 @@ def read_netpbm(path: Path) -> Stored:
     head = re.match(rb"P(?:F4|.)" + (BLANK + rb"+([^\s#]+)") * count, data)
     if head is None:
         raise ValueError("its head is incomplete")
-    width, height = int(head[1]), int(head[2])
+    width, height = _whole(head[1]), _whole(head[2])
     require_size(path, width, height)
     shape = (height, width, CHANNELS[kind])
     body = data[head.end() :]
     if kind in (b"Pf", b"PF", b"PF4"):
         return _pfm(shape, body, float(head[3]))
-    highest = int(head[3]) if count == 3 else 1
+    highest = _whole(head[3]) if count == 3 else 1
     if kind in (b"P1", b"P2", b"P3"):
         values, rest = _written_out(shape, body, kind), b""
     elif kind == b"P4":
@@ -52,7 +52,7 @@ def _pam(path: Path, data: bytes) -> Stored:
     said = {line[0]: line[1].strip() for line in lines if len(line) == 2 and line[0] != "#"}
     if not end or not {"WIDTH", "HEIGHT", "DEPTH", "MAXVAL"} <= said.keys():
         raise ValueError("its head is incomplete")
-    width, height, channels, highest = (int(said[key]) for key in ("WIDTH", "HEIGHT", "DEPTH", "MAXVAL"))
+    width, height, channels, highest = (_whole(said[key].encode()) for key in ("WIDTH", "HEIGHT", "DEPTH", "MAXVAL"))
     require_size(path, width, height)
     tuple_type = said.get("TUPLTYPE", "")
     plain = tuple_type.removesuffix("_ALPHA")
@@ -91,6 +91,8 @@ def _bits(shape: tuple[int, int, int], body: bytes) -> tuple[NDArray[Any], bytes
 def _written_out(shape: tuple[int, int, int], body: bytes, kind: bytes) -> NDArray[Any]:
     """Numbers as text; those of 1 bit need no space between them."""
     text = re.sub(rb"#[^\n]*", b"", body)
+    if re.search(rb"[^\s\d]", text):
+        raise ValueError("it holds text where only numbers belong")
     found = re.findall(rb"[01]", text) if kind == b"P1" else text.split()
     if len(found) < math.prod(shape):
         raise ValueError("it is cut short")
@@ -107,6 +109,12 @@ def _pfm(shape: tuple[int, int, int], body: bytes, scale: float) -> Stored:
         return Stored(values)
     said = f"says that its unit is {abs(scale):g}; its values are multiplied by it"
     return Stored(values.astype(np.float64) * abs(scale), notes=(said,))
+
+
+def _whole(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 9:
+        raise ValueError(f'its head says "{text.decode("latin-1")}" where a number belongs')
+    return int(text)
 
 
 def _raster(body: bytes, size: int) -> tuple[bytes, bytes]:

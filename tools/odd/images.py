@@ -491,6 +491,9 @@ def pnm() -> Iterator[tuple[str, bytes, Judge]]:
     yield "dos.pam", lines.encode() + numbers(1, 255, np.uint8).tobytes(), shows(numbers(1, 255, np.uint8) / 255)
     values = numbers(3, 255, np.uint8)
     yield "dos.ppm", f"P6\r\n{WIDTH} {HEIGHT}\r\n255\r\n".encode() + values.tobytes(), shows(values / 255)
+    yield "negative.ppm", b"P3 1 1 255\n-1 2 3\n", refused("only numbers belong")
+    yield "no_number.pgm", b"P5 x 4 255\n" + bytes(99), refused("where a number belongs")
+    yield "too_deep.ppm", b"P6 3 3 70000\n" + bytes(99), refused("1 to 65535")
     over = f"P5 {WIDTH} {HEIGHT} 100\n".encode() + numbers(1, 255, np.uint8).tobytes()
     yield "over.pgm", over, refused("end at 100")
 
