@@ -23,6 +23,7 @@ COLOURS = {  # how many samples make a colour
 }
 CONVERTED = (PHOTOMETRIC.YCBCR, PHOTOMETRIC.CIELAB)  # to RGB by Pillow
 INKSET_CMYK = 1
+EXTRA = "fieldengine[images]"
 MAX_SAMPLES = 16  # a pixel; more are measurements, not an image
 
 
@@ -71,7 +72,9 @@ def _planes(file: TiffFile, page: TiffPage) -> int:
 def _page(path: Path, page: TiffPage) -> Stored:
     photometric = _photometric(page)
     if photometric in CONVERTED:
-        return _through_pillow(path, page, f"stores {photometric.name} colours of {page.bitspersample} bits")
+        return _through_pillow(
+            path, page, f"stores {photometric.name} colours of {page.bitspersample} bits, which are not read; write RGB"
+        )
     if photometric not in COLOURS:
         name = getattr(photometric, "name", photometric)
         raise DataError(path, f"stores colours as {name}; grey, RGB, palette, CMYK, YCbCr and CIELAB are read")
@@ -85,7 +88,7 @@ def _page(path: Path, page: TiffPage) -> Stored:
         if "imagecodecs" not in str(reason) and not isinstance(reason, ImportError):
             raise
         packed = "" if page.compression == COMPRESSION.NONE else f", packed by {COMPRESSION(page.compression).name}"
-        return _through_pillow(path, page, f"holds {_kind(page)}{packed}")
+        return _through_pillow(path, page, f"holds {_kind(page)}{packed}, which needs imagecodecs; install {EXTRA}")
     values = np.moveaxis(samples[:, 0], 0, -2).reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
     return _coloured(path, page, photometric, values)
 
@@ -196,10 +199,9 @@ def _require_whole(page: TiffPage, size: int) -> None:
             raise ValueError("the TIFF is cut short: it holds fewer rows than it says")
 
 
-def _through_pillow(path: Path, page: TiffPage, what: str) -> Stored:
-    """A page of 8 bits or fewer, or 16-bit grey, which Pillow turns upright unasked."""
+def _through_pillow(path: Path, page: TiffPage, refusal: str) -> Stored:
+    """A page of 8 bits or fewer, or 16-bit grey, which Pillow turns upright unasked; of others, the refusal."""
     plain = page.bitspersample in (1, 2, 4, 8) or (page.bitspersample == 16 and page.samplesperpixel == 1)
-    refusal = f"{what}, which needs imagecodecs; install fieldengine[images]"
     if not plain or page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID) or page.index != 0:
         raise DataError(path, refusal)
     try:
