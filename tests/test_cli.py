@@ -254,7 +254,7 @@ def test_a_training_writes_its_whole_story_and_the_next_one_another_folder(
     scene = read(folder / "scene.yaml").plain()
     assert scene["training"]["steps"] == 10
     assert scene["dataset"] == {
-        "type": "image", "path": str(tmp_path / "photo.png"), "crop": None, "downscale": 1, "grid": "corners",
+        "type": "image", "path": str(tmp_path / "photo.png"), "crop": None, "value_range": None, "downscale": 1, "grid": "corners",
         "background": None, "mask": {"random": None, "seed": 88, "rows": None, "cols": None, "file": None},
     }  # fmt: skip
 

@@ -84,6 +84,8 @@ class Training:
     """how many of the newest checkpoints are kept; `fieldengine analyze` reads those that are there"""
     hooks: tuple[HookOptions, ...] = ()
     """plugins that choose batches, change gradients or add penalties"""
+    data_changed: Literal["refuse", "accept"] = "refuse"
+    """what to do where files of the data have changed since the run began, when it is resumed or scored"""
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ class Blender:
             background=self.background,
             random_background=self.random_background,
             notes=[*sentences, *merged(notes)],
+            files=[file for found in files.values() for file in (found.path, *dict.fromkeys(found.images))],
         )
 
     def _files(self) -> tuple[dict[str, PosedFiles], list[str]]:

@@ -11,9 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fieldengine.datasets.images import downscaled, to_float
+from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.errors import DataError
-from fieldengine.files.image import read_image
+from fieldengine.files.image import ImageFile, read_image
+from fieldengine.files.image_range import require_unit_range
 
 Whole = Annotated[int, Field(ge=0)]
 Span = tuple[Whole, Whole]
@@ -37,8 +38,8 @@ class Mask:
     cols: Span | tuple[Span, ...] | None = None
     """first and last column of the patch, or of as many patches as `rows` has; null takes every column"""
     file: Path | None = None
-    """hide where this image is dark, below mid-grey; as large as the image as it is fitted, or as its file, and
-    then cropped and averaged like it"""
+    """hide where this image is dark, below mid-grey, or transparent; as large as the image as it is fitted, or as its
+    file, and then cropped and averaged like it"""
 
     def __post_init__(self) -> None:
         rows, cols = spans(self.rows), spans(self.cols)
@@ -49,13 +50,30 @@ class Mask:
         if self.rows is not None and self.cols is not None and len(rows) != len(cols):
             raise ValueError(f"{len(rows)} rows and {len(cols)} cols; each patch has one of both")
 
+    def image(self) -> ImageFile | None:
+        """What `file` holds, None without one. Raises DataError where it cannot be used as a mask."""
+        if self.file is None:
+            return None
+        if not self.file.exists():
+            raise DataError(self.file, "no such file. Set `dataset.mask` to an image, or to {random: 0.5}")
+        image = read_image(self.file)
+        require_unit_range(self.file, image.values, "Scale the mask to 0 to 1")
+        return image
+
     def hidden(
-        self, height: int, width: int, stored: tuple[int, int], crop: tuple[int, int, int, int] | None, downscale: int
+        self,
+        height: int,
+        width: int,
+        stored: tuple[int, int],
+        crop: tuple[int, int, int, int] | None,
+        downscale: int,
+        image: ImageFile | None,
     ) -> Tensor | None:
         """The hidden pixels of an image that is fitted at height x width, (height, width) bool; None without a mask.
 
-        `stored` is the height and width of the image in its file. Raises ValueError for a patch that leaves the
-        image and where nothing or everything is hidden, DataError for a mask file that does not fit.
+        `stored` is the height and width of the image in its file, `image` what the method of that name found. Raises
+        ValueError for a patch that leaves the image and where nothing or everything is hidden, DataError for a mask
+        file that does not fit.
         """
         if self.random is None and self.rows is None and self.cols is None and self.file is None:
             return None
@@ -72,8 +90,8 @@ class Mask:
                         raise ValueError(f"mask.{name} {first} to {last} leave the image, whose last is {most - 1}")
             for (top, bottom), (left, right) in zip(rows, cols, strict=True):
                 hidden[top : bottom + 1, left : right + 1] = True
-        if self.file is not None:
-            hidden |= dark(self.file, (height, width), stored, crop, downscale)
+        if self.file is not None and image is not None:
+            hidden |= dark(self.file, image, (height, width), stored, crop, downscale)
         n_hidden, n_pixels = int(hidden.sum()), hidden.numel()
         if n_hidden in (0, n_pixels):
             rest = "nothing is left to learn from" if n_hidden else "leave it out"
@@ -89,13 +107,18 @@ def spans(given: Span | tuple[Span, ...] | None) -> list[Span]:
 
 
 def dark(
-    path: Path, size: tuple[int, int], stored: tuple[int, int], crop: tuple[int, int, int, int] | None, downscale: int
+    path: Path,
+    mask: ImageFile,
+    size: tuple[int, int],
+    stored: tuple[int, int],
+    crop: tuple[int, int, int, int] | None,
+    downscale: int,
 ) -> Tensor:
     """Where a mask image is below mid-grey, (height, width) bool. Raises DataError where its size does not fit."""
-    if not path.exists():
-        raise DataError(path, "no such file. Set `dataset.mask` to an image, or to {random: 0.5}")
-    image = to_float(torch.from_numpy(read_image(path).values))
-    bright = image[..., : 3 if image.shape[2] > 2 else 1].mean(dim=-1, keepdim=True)
+    image = to_float(torch.from_numpy(mask.values))
+    if image.shape[2] in (2, 4):
+        image = premultiplied(image)[..., :-1]
+    bright = image.mean(dim=-1, keepdim=True)
     if bright.shape[:2] == stored and stored != size:
         left, top, width, height = crop or (0, 0, stored[1], stored[0])
         bright = downscaled(bright[top : top + height, left : left + width], downscale)

@@ -29,9 +29,9 @@ LITTLE = 1e-3  # share of points inside, below which a mesh is said to enclose n
 class Mesh:
     """A triangle mesh, fitted as a signed distance.
 
-    Reads .ply .obj .off .stl .glb; distances are negative inside. Each item is a point with its distance:
-    `near_surface` of them around the surface at two widths, the rest uniform in the box. The sign comes from
-    generalised winding numbers (Jacobson et al. 2013; Barill et al. 2018), which forgive holes.
+    Reads .ply .obj .off .stl .glb .gltf .3mf (docs/files.md); distances are negative inside. Each item is a point with
+    its distance: `near_surface` of them around the surface at two widths, the rest uniform in the box. The sign comes
+    from generalised winding numbers (Jacobson et al. 2013; Barill et al. 2018), which forgive holes.
 
     Scene: `dataset: {type: mesh, path: bunny.ply}`
     """
@@ -63,7 +63,7 @@ class MeshDataset:
     splits = ()
 
     def __init__(self, options: Mesh, vertices: Floats, faces: Faces, notes: list[str], context: RunContext):
-        self.surface = MeshSurface(vertices, faces)
+        self.surface, self.files = MeshSurface(vertices, faces), (options.path,)
         lower, upper = vertices.min(0), vertices.max(0)
         centre, edge = 0.5 * (lower + upper), float((upper - lower).max()) * (1.0 + 2.0 * options.padding)
         notes = [*notes, *_room_of_float32(options.path, float(np.abs(vertices).max()), edge)]

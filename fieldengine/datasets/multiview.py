@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
@@ -45,8 +46,9 @@ class MultiviewDataset:
         background: str | tuple[float, float, float],
         random_background: bool,
         notes: Sequence[str] = (),
+        files: Sequence[Path] = (),
     ):
-        self._by_split, self._notes = splits, list(notes)
+        self._by_split, self._notes, self.files = splits, list(notes), files
         self.splits = tuple(splits)
         train = splits["train"]
         self.cameras = Cameras.of(train.cameras).to(train.images[0].device)

@@ -18,6 +18,7 @@ from fieldengine.datasets.multiview import CameraImages
 from fieldengine.errors import DataError
 from fieldengine.files.frame_image import beside, find_image, is_there, orientation
 from fieldengine.files.image import ImageFile, read_image
+from fieldengine.files.image_range import require_unit_range
 from fieldengine.files.notes import Note
 from fieldengine.files.transforms import Frame, read_transforms
 
@@ -133,6 +134,7 @@ def _refuse_one_lens_for_several_sizes(frames: Sequence[Frame], sizes: Sequence[
 
 def _rgba(file: ImageFile, path: Path, downscale: int) -> Tensor:
     """(h, w, 4) uint8, colour times alpha."""
+    require_unit_range(path, file.values, "Scale it to 0 to 1 in the file")
     image = to_float(torch.from_numpy(file.values))
     channels = image.shape[2]
     if channels in (1, 2):

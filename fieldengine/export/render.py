@@ -14,7 +14,7 @@ from fieldengine.cameras.paths import orbit, spiral
 from fieldengine.cameras.stated import along
 from fieldengine.errors import FieldEngineError, PluginError, RunError
 from fieldengine.export.files import require_suffix
-from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, write_image, write_video
+from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, require_fits, write_image, write_video
 from fieldengine.files.camera_path import read_camera_path
 from fieldengine.kinds.dataset import Presenter
 from fieldengine.kinds.exporter import Trained
@@ -80,8 +80,10 @@ def render_file(
     suffix = require_suffix(out, (*VIDEOS, *IMAGES), "a rendering")
     stops = _cameras(trained, plain, path or "orbit", frames, on_note)
     cameras = [sized(camera, scale, size) for camera in stops]
+    first = grid if suffix in IMAGES and path is None else cameras[0]
+    require_fits(out, first.shape[1], first.shape[0])
     if suffix in IMAGES:
-        write_image(out, _image(trained, grid if path is None else cameras[0]))
+        write_image(out, _image(trained, first))
         return out
 
     def images() -> Iterator[Tensor]:
@@ -120,6 +122,8 @@ def present(trained: Trained, presenter: Presenter, grid: PixelGrid, out: Path) 
     """Write the field's values on a grid of points. Raises RunError for an ending that the presenter does not write."""
     article = "an" if trained.domain.task[:1] in "aeiou" else "a"
     require_suffix(out, presenter.suffixes, f"{article} {trained.domain.task}")
+    if isinstance(presenter, ImagePresenter) and len(grid.shape) == 2:
+        require_fits(out, grid.shape[1], grid.shape[0])
     presenter.write(_image(trained, grid), out)
     return out
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import warnings
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import imageio.v3 as iio
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 
 from fieldengine.errors import DataError
-
-DEEP_PNG = {2: "rgb48le", 4: "ya16le", 6: "rgba64le"}  # ffmpeg's name for 16-bit pixels of each colour type
-ORIENTATION = 0x0112  # the tag of EXIF
+from fieldengine.files.image_avif import read_avif
+from fieldengine.files.image_bmp import read_bmp
+from fieldengine.files.image_exr import read_exr
+from fieldengine.files.image_hdr import read_hdr
+from fieldengine.files.image_jpeg import read_jpeg
+from fieldengine.files.image_jpeg2000 import read_jpeg2000
+from fieldengine.files.image_netpbm import read_netpbm
+from fieldengine.files.image_pillow import read_with_pillow
+from fieldengine.files.image_png import read_png
+from fieldengine.files.image_range import lost_light, values_of
+from fieldengine.files.image_stored import Stored, turned
+from fieldengine.files.image_tga import SIGNATURE, read_tga
+from fieldengine.files.image_tiff import read_tiff
 
 
 @dataclass(frozen=True)
@@ -23,21 +33,52 @@ class ImageFile:
     """What a file holds.
 
     Attributes:
-        values: (height, width, channels), uint8 or uint16; 1 to 4 channels, the last of 2 or 4 is straight alpha.
+        values: (height, width, channels); uint8 or uint16, whose highest numbers stand for 1, or float32 as it is; 1 to
+            4 channels, the last of 2 or 4 is straight alpha in [0, 1].
         notes: what the user should know of how the file was read, a sentence each.
     """
 
-    values: NDArray[np.uint8] | NDArray[np.uint16]
+    values: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
     notes: tuple[str, ...] = ()
 
 
-def read_image(path: Path, turn: bool = True) -> ImageFile:
-    """The first image of a file.
+class Format(NamedTuple):
+    """A format, the first bytes by which it is known, and its reader."""
 
-    Palettes become colours, masks become 0 and 255. With `turn` it is turned as its orientation tag says.
+    name: str
+    begins: bytes
+    read: Callable[[Path], Stored]
 
-    Raises DataError for what is missing, a folder, empty, cut short, not an image, or too large to be one in good
-    faith.
+
+FORMATS = (
+    Format("PNG", rb"\x89PNG\r\n\x1a\n", read_png),
+    Format("JPEG", rb"\xff\xd8\xff", read_jpeg),
+    Format("TIFF", rb"II[*+]\0|MM\0[*+]", read_tiff),
+    Format("OpenEXR", rb"\x76\x2f\x31\x01", read_exr),
+    Format("Radiance HDR", rb"#\?(RADIANCE|RGBE)", read_hdr),
+    Format("PBM, PGM, PPM, PAM, PFM", rb"P[1-7]\s|P[fF]4?\s", read_netpbm),
+    Format("JPEG 2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", read_jpeg2000),
+    Format("AVIF", rb"....ftyp(?:avi[fs]|.{8,40}?avi[fs])", read_avif),
+    Format("WebP", rb"RIFF....WEBP", partial(read_with_pillow, kind="WEBP")),
+    Format("GIF", rb"GIF8[79]a", partial(read_with_pillow, kind="GIF")),
+    Format("BMP", rb"BM", read_bmp),
+    Format("PCX", rb"\x0a[\0\x02-\x05][\0\x01]", partial(read_with_pillow, kind="PCX")),
+)
+TGA = Format("TGA", b"", read_tga)  # begins like anything, so it is known by its end or by its name
+
+
+def read_image(path: Path, *, turn: bool = True, value_range: tuple[float, float] | None = None) -> ImageFile:
+    """The first image of a file, whatever the file is called.
+
+    Palettes become colours, masks become 0 and 255, inks become RGB, colour stored times alpha becomes straight.
+
+    Args:
+        turn: turn a picture upright where it says how it lies; without it, pixels are as stored.
+        value_range: numbers, as stored, that become 0 and 1; alpha keeps the range of the format. None is that range
+            for all: 0 to the highest of unsigned integers of up to 16 bits, and floats as they are.
+
+    Raises DataError for what is missing, a folder, empty, cut short, not an image, too large to be one in good faith,
+    for integers whose range nobody says, numbers that are not finite, and numbers outside `value_range`.
     """
     if path.is_dir():
         found = sorted(p.name for p in path.iterdir())[:5]
@@ -47,54 +88,28 @@ def read_image(path: Path, turn: bool = True) -> ImageFile:
     if path.stat().st_size == 0:
         raise DataError(path, "is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", PillowImage.DecompressionBombWarning)
-            image = iio.imread(path, index=0, **_how_to_read(path, turn))
+        stored = _format_of(path).read(path)
     except DataError:
         raise
-    except PillowImage.DecompressionBombWarning as reason:
-        raise DataError(path, f"is too large to open safely: {reason}") from reason
-    except Exception as reason:  # every reader behind imageio fails in its own way; the user needs one sentence
+    except Exception as reason:  # every library fails in its own way; the user needs one sentence
         said = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         text = " ".join(str(said).split())
         raise DataError(path, f"cannot be read as an image: {text[:200]}") from reason
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * 255
-    if np.issubdtype(image.dtype, np.floating):
-        if not np.isfinite(image).all():
-            raise DataError(path, "holds values that are not finite")
-        image = np.round(np.clip(image, 0.0, 1.0) * 65535).astype(np.uint16)
-    if image.dtype == np.int32:  # 16-bit grey in some formats
-        image = np.clip(image, 0, 65535).astype(np.uint16)
-    if image.dtype not in (np.uint8, np.uint16):
-        raise DataError(path, f"holds {image.dtype} values; 8 and 16 bit images are understood")
-    if image.ndim == 2:
-        image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] > 4:
-        raise DataError(path, f"is an array of shape {image.shape}; expected height, width and 1 to 4 channels")
-    return ImageFile(image)
+    values = values_of(path, stored, value_range)
+    notes = (*stored.notes, *lost_light(stored))
+    return ImageFile(turned(values, stored.orientation) if turn else values, notes)
 
 
-def _how_to_read(path: Path, turn: bool) -> dict[str, Any]:
-    """What imageio must be told so that nothing of the image is lost."""
+def _format_of(path: Path) -> Format:
+    """The format whose first bytes a file has. Raises DataError where there is none."""
     with path.open("rb") as file:
-        head = file.read(26)
-    # PNG: signature, IHDR; byte 24 is the bit depth, byte 25 the colour type. Pillow cuts 16-bit colour to 8 bits.
-    if len(head) == 26 and head[:8] == b"\x89PNG\r\n\x1a\n" and head[24] == 16 and head[25] in DEEP_PNG:
-        width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
-        if width * height > (PillowImage.MAX_IMAGE_PIXELS or 1 << 27):
-            raise DataError(path, f"says it is {width}x{height} pixels, too large to open safely")
-        return {"plugin": "pyav", "format": DEEP_PNG[head[25]]}
-    try:
-        with PillowImage.open(path) as image:
-            mode, transparent = image.mode, "transparency" in image.info
-            turned = turn and image.getexif().get(ORIENTATION, 1) != 1
-    except (OSError, ValueError, SyntaxError):  # not Pillow's; imageio has other readers
-        return {}
-    # a photograph taken sideways says so; imageio then turns it as every viewer does
-    how: dict[str, Any] = {"plugin": "pillow", "rotate": True} if turned else {}
-    if mode == "P":
-        how["mode"] = "RGBA" if transparent else "RGB"
-    elif mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        how["mode"] = "RGB"
-    return how
+        head = file.read(64)
+        file.seek(max(path.stat().st_size - len(SIGNATURE), 0))
+        end = file.read()
+    for known in FORMATS:
+        if re.match(known.begins, head, re.DOTALL):
+            return known
+    if end == SIGNATURE or path.suffix.lower() == ".tga":
+        return TGA
+    names = ", ".join(known.name for known in (*FORMATS, TGA))
+    raise DataError(path, f"cannot be read as an image: it begins like none of {names}")

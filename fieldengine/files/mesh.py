@@ -78,7 +78,7 @@ def _reader_for(path: Path) -> Callable[[Path], Polygons]:
     if path.is_dir():
         raise DataError(path, "is a folder; name one mesh file")
     if not path.exists():
-        raise DataError(path, "no such file. Set `dataset.path` to a mesh (.ply .obj .off .stl .glb)")
+        raise DataError(path, "no such file. Set `dataset.path` to a mesh (.ply .obj .off .stl .glb .gltf .3mf)")
     if path.stat().st_size == 0:
         raise DataError(path, "is empty (0 bytes)")
     kind, known = path.suffix.lower(), " ".join(READERS)

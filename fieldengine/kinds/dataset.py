@@ -70,6 +70,9 @@ class Dataset(Protocol):
     Attributes:
         splits: names of the splits that were held apart; empty where every split is all of the data.
         surface: what a fitted surface is compared with, or None.
+
+    May also have `files`, the paths that it was read from: a run then knows them by their digests, and is not resumed
+    or scored where they have changed.
     """
 
     domain: Domain
@@ -112,12 +115,20 @@ def check_dataset(found: Any, known: Mapping[str, Any]) -> None:
     for name, texts in (("splits", found.splits), ("notes()", found.notes())):
         if not isinstance(texts, tuple | list) or not all(isinstance(text, str) for text in texts):
             raise PluginError(f"expected {name} to be a sequence of texts, found {texts!r}")
+    files = files_of(found)
+    if not isinstance(files, tuple | list) or not all(isinstance(file, Path) and file.is_file() for file in files):
+        raise PluginError(f"expected files to be a sequence of the paths of files, found {files!r}")
     if found.surface is not None:
         has_methods(found.surface, "a reference surface", inside=("x",), closest=("x",), sample=("n", "seed"))
     context: RunContext = known["context"]
     # what it draws for this item stays drawn: the seeds of published figures began so
     batch = found.batch(torch.zeros(1, dtype=torch.int64, device=context.device), context.device_generator)
     check_batch(batch, 1, found.domain)
+
+
+def files_of(dataset: Dataset) -> Sequence[Path]:
+    """The files that a data set says it was read from."""
+    return getattr(dataset, "files", ())
 
 
 def check_domain(domain: Any) -> None:

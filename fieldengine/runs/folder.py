@@ -1,13 +1,14 @@
 """A run folder: what a training was, how it went, what came of it.
 
-`scene.yaml` as run, `metrics.jsonl`, `summary.json`, `checkpoints/`, `images/`, `log.txt`.
+`scene.yaml` as run, `data.json` with digests of the data's files, `metrics.jsonl`, `summary.json`, `checkpoints/`,
+`images/`, `log.txt`.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fieldengine.config import document
 from fieldengine.config.scene import SceneConfig, check_scene, differences
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic
+from fieldengine.files.digest import changes, digests
 from fieldengine.plugins.registry import Registry
 from fieldengine.runs.build import TrainedField
 from fieldengine.runs.summary import read_summary, write_summary
@@ -28,6 +30,7 @@ FREE_ON_RESUME = (
     "training.log_every",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.data_changed",
     "evaluation",
 )
 FORMAT = 1
@@ -139,6 +142,30 @@ class RunFolder:
             listing = "; ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
             raise RunError(
                 self.path, f"was started with another scene: {listing}. Undo that, or train a new run without --resume"
+            )
+
+    def write_data(self, files: Sequence[Path]) -> None:
+        """Keep what tells the data's files from others."""
+        if files:
+            with atomic(self.path / "data.json") as file:
+                file.write_text(json.dumps(digests(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def refuse_changed_data(self, files: Sequence[Path]) -> None:
+        """Raise RunError that lists which of the data's files are not those that the run began with."""
+        try:
+            before = json.loads((self.path / "data.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:  # data without files
+            return
+        except (OSError, ValueError) as reason:
+            raise RunError(self.path / "data.json", f"is damaged: {reason}. Remove it to go on without it") from reason
+        found = changes(before, digests(files))
+        if found:
+            more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
+            raise RunError(
+                self.path,
+                f"was trained on other data: {'; '.join(found[:4])}{more}. Put the files back, or set "
+                "training.data_changed: accept (--resume takes it as an override; for eval write it into the run's "
+                "scene.yaml)",
             )
 
     def log(self, line: Mapping[str, Any]) -> None:

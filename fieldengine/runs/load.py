@@ -20,7 +20,7 @@ from fieldengine.export.field import check_numbers, read_field_file
 from fieldengine.export.render import render_file
 from fieldengine.fields.collapse import collapse_like
 from fieldengine.fields.function import FieldFunction
-from fieldengine.kinds.dataset import Dataset
+from fieldengine.kinds.dataset import Dataset, files_of
 from fieldengine.memory import TensorsUpTo
 from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, why_not
 from fieldengine.plugins.blame import blaming
@@ -107,7 +107,10 @@ class Run:
         device = self.domain.aabb.lower.device
         context = RunContext(device, torch.Generator().manual_seed(config.training.seed), config.training.seed)
         with self.at_work(config.plugins):
-            return build_dataset(config, context)
+            dataset = build_dataset(config, context)
+        if config.training.data_changed == "refuse" and self.folder is not None:
+            RunFolder(self.folder).refuse_changed_data(files_of(dataset))
+        return dataset
 
     def _scene(self) -> SceneConfig:
         if self.folder is None:

@@ -18,7 +18,7 @@ from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.domain import nyquist_limit
 from fieldengine.errors import FieldEngineError, SceneError, TrainingError, is_out_of_memory
 from fieldengine.export.render import show
-from fieldengine.kinds.dataset import Dataset
+from fieldengine.kinds.dataset import Dataset, files_of
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
 from fieldengine.metrics.evaluate import evaluate, named, try_metrics, why_not
 from fieldengine.ops import backends
@@ -102,6 +102,8 @@ def _train(
     try:
         with config.placed(), blaming(config.plugins):
             dataset = build_dataset(config, context)
+            if resume and config.training.data_changed == "refuse":
+                folder.refuse_changed_data(files_of(dataset))
             _refuse_what_cannot_be_scored(config, dataset)
             config, suggestions = choose_open_keys(config, dataset, context)
             fit, trained = build_fit(config, dataset, context)
@@ -117,6 +119,7 @@ def _train(
         progress = loop.restore(fit, saved.get("training", {}), folder.last_checkpoint())
         folder.forget_after(progress.step, scores_too=loop.finished(config.training, progress))
     folder.write_scene(config)
+    folder.write_data(files_of(dataset))
     for suggestion in suggestions:
         best = suggestion.best
         record.tell(f"{suggestion.key}: {best.value:g}, whose spectrum lies {best.distance:.3g} cycles from the data's")

@@ -126,10 +126,41 @@ def test_a_photograph_in_printers_colours_comes_out_in_its_own(tmp_path: Path):
     assert np.abs(found.astype(int) - plain).max() <= 8
 
 
-def test_floats_are_taken_as_brightness_from_nought_to_one(tmp_path: Path):
-    values = np.array([[0.0, 0.25], [1.0, 2.0]], dtype=np.float32)
-    PillowImage.fromarray(values).save(tmp_path / "a.tiff")
-    assert read_image(tmp_path / "a.tiff").values[..., 0].tolist() == [[0, 16384], [65535, 65535]]
+def test_floats_are_fitted_as_they_are(tmp_path: Path, build: Build):
+    values = np.array([[0.0, 0.25], [1.0, 1 / 3]], dtype=np.float32)
+    iio.imwrite(tmp_path / "a.tiff", values)
+    assert np.array_equal(image_of(build(tmp_path / "a.tiff"))[..., 0].numpy(), values)
+
+
+def test_floats_beyond_one_are_refused_with_the_key_that_scales_them(tmp_path: Path, build: Build):
+    values = np.array([[0.0, 0.25], [255.0, 2.0]], dtype=np.float32)
+    iio.imwrite(tmp_path / "a.tiff", values)
+    with pytest.raises(DataError, match=r"values from 0 to 255; 0 to 1 .* `dataset.value_range: \[0, 255\]`"):
+        build(tmp_path / "a.tiff")
+    found = image_of(build(tmp_path / "a.tiff", value_range=(0.0, 255.0)))[..., 0]
+    assert np.array_equal(found.numpy(), (values.astype(np.float64) / 255).astype(np.float32))
+
+
+def test_values_beyond_a_given_range_are_refused(tmp_path: Path, build: Build):
+    iio.imwrite(tmp_path / "a.tiff", np.array([[0, 4095], [7, 65]], dtype=np.uint16))
+    with pytest.raises(DataError, match=r"from 0 to 4095, beyond `dataset.value_range: \[0, 1000\]`"):
+        build(tmp_path / "a.tiff", value_range=(0.0, 1000.0))
+    found = image_of(build(tmp_path / "a.tiff", value_range=(0.0, 4095.0)))[..., 0]
+    assert found.tolist() == torch.tensor([[0.0, 1.0], [7 / 4095, 65 / 4095]]).tolist()
+
+
+def test_a_range_scales_colours_and_leaves_transparency(tmp_path: Path, build: Build):
+    values = np.zeros((2, 2, 4), np.uint8)
+    values[:] = (0, 50, 100, 51)
+    iio.imwrite(tmp_path / "a.png", values)
+    found = image_of(build(tmp_path / "a.png", value_range=(0.0, 100.0)))
+    torch.testing.assert_close(found[0, 0], torch.tensor([0.0, 0.5, 1.0, 0.2]))
+
+
+@pytest.mark.parametrize("value_range", [(1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_a_range_that_is_none_is_refused(value_range: tuple[float, float]):
+    with pytest.raises(ValueError, match="write two numbers, the lower one first"):
+        Image(Path("a.png"), value_range=value_range)
 
 
 def test_the_first_image_of_an_animation_is_taken(tmp_path: Path):
@@ -286,3 +317,34 @@ def test_a_crop_beyond_the_image_is_refused(tmp_path: Path, build: Build):
     iio.imwrite(tmp_path / "a.png", np.zeros((6, 8, 3), np.uint8))
     with pytest.raises(DataError, match=r"is 8x6 pixels; crop asks for 4x3 from \(5, 1\), which leaves it"):
         build(tmp_path / "a.png", crop=(5, 1, 4, 3))
+
+
+# ------------------------------------------------------------------------------------------------------- what is said
+
+
+def test_an_ordinary_image_is_read_without_a_word(photo: Path, build: Build):
+    assert list(build(photo).notes()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (np.full((4, 5, 3), 7, np.uint8), "every pixel has the same value"),
+        (np.concatenate([noise(4, 5, 3), np.zeros((4, 5, 1), np.uint8)], axis=-1), "is transparent everywhere"),
+        (
+            noise(4, 5, 1, high=4096, kind=np.uint16),
+            "16-bit values end at 3560, so it is dark; `dataset.value_range: [0, 3560]`",
+        ),
+    ],
+    ids=["constant", "transparent", "12 bits in 16"],
+)
+def test_an_image_that_teaches_little_is_said(values: NDArray[Any], note: str, tmp_path: Path, build: Build):
+    write_png(tmp_path / "a.png", values, {1: 0, 3: 2, 4: 6}[values.shape[2]])
+    (said,) = build(tmp_path / "a.png").notes()
+    assert said.startswith(f"{tmp_path / 'a.png'}: ")
+    assert note in said
+
+
+def test_a_given_range_ends_the_doubt_about_it(tmp_path: Path, build: Build):
+    values = noise(4, 5, 1, high=4096, kind=np.uint16)
+    assert build(write_png(tmp_path / "a.png", values, 0), value_range=(0.0, 4095.0)).notes() == []

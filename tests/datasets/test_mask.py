@@ -9,14 +9,16 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 import torch
+from PIL import Image as PillowImage
 from torch import Tensor
 
 import fieldengine
 from fieldengine.config.scene import read_scene
 from fieldengine.datasets.image import Image, ImageDataset
 from fieldengine.datasets.mask import Mask
-from fieldengine.errors import FieldEngineError
+from fieldengine.errors import DataError, FieldEngineError
 from fieldengine.metrics.evaluate import find_metrics, score_views
 from fieldengine.plugins.registry import Registry
 from fieldengine.renderers.direct import DirectRenderer
@@ -96,7 +98,7 @@ def test_a_mask_image_hides_where_it_is_dark(channels: int, tmp_path: Path, buil
     grey = np.random.default_rng(0).integers(0, 256, (16, 24)).astype(np.uint8)
     values = np.repeat(grey[:, :, None], channels, axis=2)
     if channels == 4:
-        values[..., 3] = 0  # transparency says nothing
+        values[..., 3] = 255
     iio.imwrite(tmp_path / "mask.png", values.squeeze())
     assert torch.equal(hidden_of(build(file=tmp_path / "mask.png")), torch.from_numpy(grey < 128))
 
@@ -224,3 +226,38 @@ def test_a_mask_may_be_switched_off(mask: str, photo: Path, scene: Scene):
 def test_a_mask_file_is_looked_for_beside_the_scene_and_named_whole_in_the_run_folder(photo: Path, scene: Scene):
     path = scene(f"dataset: {{type: image, path: {photo}, mask: mask.png}}")
     assert read_scene(path).plain["dataset"]["mask"]["file"] == str(path.parent / "mask.png")
+
+
+def write_mask(path: Path, values: np.ndarray, **options: Any) -> Mask:
+    tifffile.imwrite(path, values, metadata=None, **options)
+    return Mask(file=path)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_mask_is_dark_where_it_is_transparent(kind: type, tmp_path: Path, build: Build):
+    values = np.full((16, 24, 4), np.iinfo(kind).max, kind)
+    values[3, 5:9, 3] = 0
+    write_mask(tmp_path / "mask.tif", values, photometric="rgb", extrasamples=["unassalpha"])
+    found = hidden_of(build(file=tmp_path / "mask.tif"))
+    assert torch.equal(found, torch.from_numpy(values[..., 3] == 0))
+
+
+def test_a_mask_of_floats_beyond_one_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="values from 255 to 255; 0 to 1 is expected"):
+        write_mask(tmp_path / "mask.tif", np.full((16, 24), 255, np.float32)).image()
+
+
+def test_a_mask_with_a_palette_is_judged_by_its_colours(tmp_path: Path, build: Build):
+    indices = np.random.default_rng(0).integers(0, 2, (16, 24)).astype(np.uint8)
+    image = PillowImage.fromarray(indices, mode="P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(tmp_path / "mask.png")
+    assert torch.equal(hidden_of(build(file=tmp_path / "mask.png")), torch.from_numpy(indices == 1))
+
+
+def test_what_is_said_of_a_mask_names_the_mask(tmp_path: Path, build: Build):
+    pages = np.zeros((2, 16, 24), np.uint8)
+    pages[:, 4:] = 255
+    write_mask(tmp_path / "mask.tif", pages, photometric="minisblack")
+    (note,) = build(file=tmp_path / "mask.tif").notes()
+    assert note == f"{tmp_path / 'mask.tif'}: holds 2 images; the first one is used"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import imageio.v3 as iio
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fieldengine.errors import FieldEngineError, RunError
-from fieldengine.export.image import IMAGES, to_uint8, write_image, write_video
+from fieldengine.export.image import IMAGES, require_fits, to_uint8, write_image, write_video
 
 LOSSLESS = (".png", ".bmp", ".tiff", ".tif")
 
@@ -151,3 +152,59 @@ def test_a_frame_that_fails_leaves_the_old_video_and_nothing_else(tmp_path: Path
 def test_a_video_that_is_no_mp4_is_refused(tmp_path: Path):
     with pytest.raises(RunError, match=r"a video ends in \.mp4; found \.avi"):
         write_video(tmp_path / "v.avi", frames(1, 16, 16))
+
+
+@pytest.mark.parametrize("colour", [(0, 255, 0), (255, 0, 0), (0, 0, 255), (200, 100, 50)])
+def test_colours_are_stored_by_the_matrix_that_the_video_names(tmp_path: Path, colour: tuple[int, int, int]):
+    picture = (torch.tensor(colour) / 255).expand(32, 32, 3)
+    write_video(tmp_path / "v.mp4", [picture, picture])
+    with av.open(str(tmp_path / "v.mp4")) as video:
+        frame = next(video.decode(video=0))
+        assert (frame.colorspace, frame.color_primaries, frame.color_trc, frame.color_range) == (1, 1, 1, 1)
+        stored = [float(np.frombuffer(bytes(plane), np.uint8)[0]) for plane in frame.planes]
+    red, green, blue = (level / 255 for level in colour)
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue  # BT.709, item 3
+    wanted = [16 + 219 * luma, 128 + 224 * (blue - luma) / 1.8556, 128 + 224 * (red - luma) / 1.5748]
+    assert stored == pytest.approx(wanted, abs=1.5)
+
+
+# ----------------------------------------------------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "height", "limit"),
+    [
+        ("p.jpg", 65501, 4, "a side in .jpg has at most 65500 pixels. Write .png"),
+        ("p.WEBP", 4, 16384, "a side in .webp has at most 16383 pixels. Write .png"),
+        ("v.mp4", 17000, 2, "a side in .mp4 has at most 16384 pixels. Choose a smaller --size"),
+        ("v.mp4", 8192, 4353, "a frame of H.264 has at most 35,651,584. Choose a smaller --size"),
+    ],
+)
+def test_a_picture_that_its_format_does_not_hold_is_refused(name: str, width: int, height: int, limit: str):
+    with pytest.raises(RunError) as caught:
+        require_fits(Path(name), width, height)
+    assert str(caught.value) == f"{name}: {width}x{height} pixels are asked for; {limit}"
+
+
+@pytest.mark.parametrize("name", ["p.jpg", "p.webp"])
+def test_the_longest_side_that_a_format_holds_is_written(name: str, tmp_path: Path):
+    longest = {"p.jpg": 65500, "p.webp": 16383}[name]
+    write_image(tmp_path / name, torch.rand(2, longest, 3))
+    assert iio.improps(tmp_path / name, plugin="pillow").shape[:2] == (2, longest)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 16384), (16384, 1)])
+def test_the_longest_side_of_a_video_is_written(height: int, width: int, tmp_path: Path):
+    assert write_video(tmp_path / "v.mp4", [torch.zeros(height, width, 3)]) == 1
+
+
+def test_a_video_that_is_too_large_leaves_nothing(tmp_path: Path):
+    with pytest.raises(RunError, match="17000x2"):
+        write_video(tmp_path / "v.mp4", [torch.zeros(2, 17000, 3)])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_video_without_frames_is_refused(tmp_path: Path):
+    with pytest.raises(RunError, match="at least one frame"):
+        write_video(tmp_path / "v.mp4", [])
+    assert not list(tmp_path.iterdir())

@@ -115,6 +115,25 @@ def test_size_is_width_by_height(flat: TrainedField, tmp_path: Path):
     assert iio.imread(out).shape == (10, 30, 3)
 
 
+@pytest.mark.parametrize(
+    ("trained", "name", "size", "limit"),
+    [
+        ("flat", "p.webp", (16384, 4), "a side in .webp has at most 16383 pixels"),
+        ("flat", "p.jpg", (65536, 4), "a side in .jpg has at most 65500 pixels"),
+        ("clay", "p.jpg", (65536, 4), "a side in .jpg has at most 65500 pixels"),
+        ("clay", "v.mp4", (17000, 2), "a side in .mp4 has at most 16384 pixels"),
+    ],
+)
+def test_what_a_format_does_not_hold_is_refused_before_any_work(
+    trained: str, name: str, size: Any, limit: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: Any
+):
+    monkeypatch.setattr("fieldengine.export.render.render_image", lambda *arguments: pytest.fail("rendered"))
+    with pytest.raises(RunError, match=f"{size[0]}x{size[1]} pixels are asked for; {limit}") as caught:
+        render_file(request.getfixturevalue(trained), tmp_path / name, folder=tmp_path, size=size)
+    assert caught.value.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("asked", [{"scale": 0.01}, {"size": (0, 5)}, {"size": (1 << 15, 1 << 14)}, {"scale": 1e6}])
 def test_no_pixels_and_too_many_are_refused_before_any_work(flat: TrainedField, tmp_path: Path, asked: Any):
     with pytest.raises(FieldEngineError, match=f"it needs 1 to {MAX_PIXELS} pixels"):

@@ -24,6 +24,8 @@ PACKAGES = {
     "imageio": "imageio",
     "trimesh": "trimesh",
     "igl": "libigl",
+    "mapbox_earcut": "mapbox_earcut",
+    "scipy": "scipy",
     "mcubes": "PyMCubes",
     "safetensors": "safetensors",
     "torchmetrics": "torchmetrics",
