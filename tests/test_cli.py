@@ -48,6 +48,7 @@ class Done:
 
 
 Run = Callable[..., Done]
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -237,6 +238,19 @@ def test_the_doctor_finds_this_machine_and_its_packages(run: Run):
     assert {"lpips_alex", "lpips_vgg"} <= rows.keys()
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_letters_that_a_terminal_lacks_are_replaced(fieldengine_command: Command, tmp_path: Path, encoding: str):
+    (tmp_path / "图.yaml").write_text("dataset: {type: image, path: 图.png}\n", encoding="utf-8")
+    env = {"PYTHONIOENCODING": encoding}
+    listed = fieldengine_command("plugins", "list", env=env)
+    assert listed.returncode == 0, listed.stderr
+    assert "finer" in listed.stdout
+    refused = fieldengine_command("train", tmp_path / "图.yaml", env=env)
+    assert refused.returncode == 2, refused.stderr
+    assert "no such file" in refused.stderr
+    assert "bug" not in refused.stderr
+
+
 # ---------------------------------------------------------------------------------------------------------- training
 
 
@@ -254,8 +268,9 @@ def test_a_training_writes_its_whole_story_and_the_next_one_another_folder(
     scene = read(folder / "scene.yaml").plain()
     assert scene["training"]["steps"] == 10
     assert scene["dataset"] == {
-        "type": "image", "path": str(tmp_path / "photo.png"), "crop": None, "value_range": None, "downscale": 1, "grid": "corners",
-        "background": None, "mask": {"random": None, "seed": 88, "rows": None, "cols": None, "file": None},
+        "type": "image", "path": str(tmp_path / "photo.png"), "crop": None, "value_range": None, "downscale": 1,
+        "grid": "corners", "background": None,
+        "mask": {"random": None, "seed": 88, "rows": None, "cols": None, "file": None},
     }  # fmt: skip
 
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -17,7 +18,7 @@ import fieldengine
 from fieldengine.cli.app import app
 from fieldengine.errors import FieldEngineError, RunError
 from fieldengine.ntk import gram
-from fieldengine.report import kernel
+from fieldengine.report import kernel, plots
 from fieldengine.report.command import write_report
 from fieldengine.report.page import Entry, Seen, learning_curve, learning_of
 from fieldengine.report.plots import plot, save
@@ -106,6 +107,13 @@ def test_learning_is_shown_by_scores_where_all_runs_were_scored_on_the_way(
 def test_the_error_is_that_of_what_a_screen_shows():
     seen = Seen(torch.tensor([[[1.5, 0.25]]]), torch.tensor([[[1.0, 0.75]]]), "x")
     assert float(seen.error) == pytest.approx(0.25)
+
+
+def test_names_of_curves_are_shown_as_they_are(recwarn: pytest.WarningsRecorder):
+    names = ["$a$ is $b", "_hidden", "图", "<b>", "a|b"]
+    shown = plots.svg(plots.plot({name: ([1, 2], [1, 2]) for name in names}, x="x", y="y"))
+    assert all(html.escape(name, quote=False) in shown for name in names)
+    assert not recwarn.list
 
 
 def test_a_run_without_images_gets_a_page_with_its_curve(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from enum import StrEnum
@@ -60,6 +61,9 @@ def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 failed, 2 invalid input, 130 interrupted."""
     # torch's idle threads spin, which keeps the cores from our kernels' threads
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # letters that the terminal does not have are shown as question marks
+            stream.reconfigure(errors="replace")
     sys.exit(_run(sys.argv[1:]))
 
 

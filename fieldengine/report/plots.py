@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,16 +62,24 @@ def plot(
             else:  # when all colours are used, the next ones are dashed
                 look["color"] = f"C{others.index(name)}"
                 look["linestyle"] = DASHES[others.index(name) // N_COLOURS % len(DASHES)]
-            axes.plot(xs, ys, label=name, **look)
+            axes.plot(xs, ys, label=_as_it_is(name), **look)
         axes.set(xlabel=x, ylabel=y, xscale="log" if "x" in log else "linear", yscale="log" if "y" in log else "linear")
         figure.legend(loc="outside right center", fontsize=8)
         return figure
 
 
+def _as_it_is(name: str) -> str:
+    """A name that matplotlib takes for no formula, and for none to leave out."""
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def svg(figure: Figure) -> str:
     """The figure as an `<svg>` element."""
     stream = io.StringIO()
-    with _styled():
+    with _styled(), warnings.catch_warnings():
+        # text stays text, and a browser has letters that matplotlib's own font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure.savefig(stream, format="svg", metadata={"Date": None})
     return re.sub(r"^.*?(?=<svg)", "", stream.getvalue(), flags=re.DOTALL)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from fieldengine.errors import FieldEngineError, SceneError
@@ -111,10 +112,10 @@ class _Board:
     def _table(self) -> Table:
         rows, outcomes, summaries = self._sweep.rows, self.outcomes("left"), self._summaries
         metric = next(iter(metrics_of(list(summaries.values()))), None)
-        table = Table(rows, *MARKS, metric or "", title=self._sweep.name, box=None, pad_edge=False)
+        table = Table(escape(rows), *MARKS, metric or "", title=escape(self._sweep.name), box=None, pad_edge=False)
         for label in self._sweep.axes[rows]:
             own = [outcome for outcome in outcomes if outcome.cell.labels[rows] == label]
             counts = Counter(self._states[outcome.cell.name] for outcome in own)
             figure = figure_of([(outcome, summaries[outcome.cell.name]) for outcome in own], metric) if metric else None
-            table.add_row(label, *(str(counts[mark] or "") for mark in MARKS), shown(figure) if figure else "")
+            table.add_row(escape(label), *(str(counts[mark] or "") for mark in MARKS), shown(figure) if figure else "")
         return table

@@ -23,11 +23,14 @@ too, under the names they have there.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fieldengine.config import document
 from fieldengine.config.document import Node, Origin
@@ -42,6 +45,7 @@ KEYS = ("scene", *OF_A_PROFILE, "profiles")
 MOST_CELLS = 10_000
 TILE = 4096  # not the one that a trial finds fastest, which would round differently from run to run
 SEED = "seed"
+LONGEST = 60  # letters of a label in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ def read_sweep(
         n *= len(axis)
     if n > MOST_CELLS:
         raise root.origin.error(f"makes {n:,} runs; the most is {MOST_CELLS:,}", "grid")
+    names = {name: file_names(list(axis)) for name, axis in axes.items()}
     cells: dict[str, Cell] = {}
     for labels in itertools.product(*axes.values()):
         chosen = dict(zip(axes, labels, strict=True))
@@ -109,9 +114,7 @@ def read_sweep(
         for name, label in chosen.items():
             for key, node in axes[name][label].items():
                 tree = document.override(tree, key, node)
-        cell = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", label) for label in labels)
-        if cell in cells:
-            raise root.origin.error(f'two runs would share the folder "{cell}"; use other labels', "grid")
+        cell = "-".join(names[name][label] for name, label in chosen.items())
         cells[cell] = Cell(cell, chosen, check_scene(tree, cell, registry))
     labels = {name: list(axis) for name, axis in axes.items()}
     rows = _rows(blocks.get("rows"), labels)
@@ -193,12 +196,7 @@ def _axis(name: str, node: Node) -> dict[str, dict[str, Node]]:
     if isinstance(node.value, dict):
         found = {label: _mapping(child, child, f"grid.{name}.{label}") for label, child in node.value.items()}
     elif isinstance(node.value, list):
-        found = {}
-        for child in node.value:
-            label = _label(child)
-            if label in found:
-                raise child.origin.error(f'the value "{label}" appears twice', f"grid.{name}")
-            found[label] = {name: child}
+        found = {label: {name: child} for label, child in zip(labels_of(node, name), node.value, strict=True)}
     else:
         raise node.origin.error(
             f"expected a list of values, or a block of labels with the keys each sets, found {node.plain()!r}",
@@ -221,13 +219,44 @@ def _refuse_shared_keys(axes: Mapping[str, dict[str, dict[str, Node]]]) -> None:
             owners[key] = name
 
 
-def _label(node: Node) -> str:
-    plain = node.plain()
+def labels_of(values: Node, axis: str) -> list[str]:
+    """A label for each of the values of an axis, as short as tells them all apart.
+
+    Raises SceneError for a value that is there twice.
+    """
+    forms = [_forms(node.plain()) for node in values.value]
+    for k in range(3):
+        labels = [form[k] for form in forms]
+        if len(set(labels)) == len(labels):
+            return labels
+    i = next(i for i, form in enumerate(forms) if form[-1] in [other[-1] for other in forms[:i]])
+    raise values.value[i].origin.error(f'the value "{forms[i][0]}" appears twice', f"grid.{axis}")
+
+
+def _forms(plain: Any) -> tuple[str, str, str]:
+    """What a value may be called, the shortest first, the whole of it last."""
     if isinstance(plain, Mapping):
-        return str(plain.get("type", plain))
+        rest = ", ".join(f"{key}={value}" for key, value in plain.items() if key != "type")
+        kind = str(plain.get("type", rest))
+        whole = f"{kind} {rest}".strip() if "type" in plain else rest
+        return kind, whole, whole
     if isinstance(plain, str) and ("/" in plain or Path(plain).suffix):
-        return Path(plain).stem
-    return str(plain)
+        return Path(plain).stem, Path(plain).name, plain
+    return str(plain), str(plain), str(plain)
+
+
+def file_names(labels: Sequence[str]) -> dict[str, str]:
+    """Of each label a part of a file's name, which differs from the others' where letters' case does not count."""
+    plain = {label: re.sub(r"[^\w.]+", "_", label)[:LONGEST] for label in labels}
+    counts = Counter(name.casefold() for name in plain.values())
+    return {
+        label: name if counts[name.casefold()] == 1 and len(label) <= LONGEST else f"{name}.{_short(label)}"
+        for label, name in plain.items()
+    }
+
+
+def _short(label: str) -> str:
+    return hashlib.sha256(label.encode()).hexdigest()[:6]
 
 
 def _seeds(node: Node | None, root: Node) -> dict[str, dict[str, Node]]:

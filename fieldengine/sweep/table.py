@@ -87,8 +87,13 @@ class Table:
 
     def markdown(self) -> str:
         lines = [self.heads, ["---"] * len(self.heads), *self.rows]
-        table = [f"| {' | '.join(cells)} |" for cells in lines]
+        table = [f"| {' | '.join(map(_in_a_cell, cells))} |" for cells in lines]
         return "\n".join([*table, "", *self.notes]) + "\n"
+
+
+def _in_a_cell(text: str) -> str:
+    """Text as Markdown shows it in a table, whatever marks it holds."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
 def table(sweep: Sweep, outcomes: Sequence[Outcome], summaries: Sequence[dict[str, Any]]) -> Table:

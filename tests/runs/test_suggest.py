@@ -52,7 +52,8 @@ def test_a_training_writes_the_number_it_chose_and_keeps_it_on_resume(tmp_path: 
     chosen = omega_of(tmp_path / "run")
     assert chosen == suggest(scene)[0].best.value
     scene_with_waves(tmp_path, 16)  # another image would be given another number; the run has its own
-    fieldengine.train(scene, {"training.steps": 3}, out=tmp_path / "run", resume=True)
+    more = {"training.steps": 3, "training.data_changed": "accept"}
+    fieldengine.train(scene, more, out=tmp_path / "run", resume=True)
     assert omega_of(tmp_path / "run") == chosen
     assert f"field.activation.omega: {chosen:g}" in (tmp_path / "run" / "log.txt").read_text()
 

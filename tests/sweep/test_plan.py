@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fieldengine.config import document
 from fieldengine.errors import SceneError
 from fieldengine.metrics.evaluate import named
-from fieldengine.sweep.plan import TILE, Sweep, read_sweep
+from fieldengine.sweep.plan import TILE, Sweep, file_names, labels_of, read_sweep
 
 SWEEP = """\
 scene: base.yaml
@@ -133,9 +134,49 @@ def test_slips_are_said_with_their_place(plan: Callable[..., Sweep], before: str
     assert message in str(caught.value)
 
 
-def test_labels_that_make_the_same_folder_are_refused(plan: Callable[..., Sweep]):
-    with pytest.raises(SceneError, match=r'two runs would share the folder "a_b-photo-0"; use other labels'):
-        plan(SWEEP.replace("sine: {", '"a b": {', 1).replace("plain: {", '"a/b": {'))
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a b", "a/b"),
+        ("a|b", "a_b"),
+        ("A", "a"),
+        ("图", "景"),
+        ("|", "?"),
+        ("x" * 300, "x" * 301),
+        ("Ä", "ä"),
+        ("é", "e"),
+    ],
+)
+def test_labels_that_look_alike_have_folders_of_their_own(plan: Callable[..., Sweep], one: str, other: str):
+    names = file_names([one, other])
+    assert len({name.casefold() for name in names.values()}) == 2
+    assert all(len(name.encode()) < 200 and "/" not in name and "|" not in name for name in names.values())
+    text = (
+        SWEEP.replace("sine: {", f'"{one}": {{', 1)
+        .replace("plain: {", f'"{other}": {{')
+        .replace("{sine:", f'{{"{one}":')
+    )
+    assert len({cell.name for cell in plan(text).cells}) == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ("[one.png, two.png]", ["one", "two"]),
+        ("[one.png, one.jpg]", ["one.png", "one.jpg"]),
+        ("[s1/x.png, s2/x.png]", ["s1/x.png", "s2/x.png"]),
+        ("[图.png, 景.png]", ["图", "景"]),
+        ("[siren, finer]", ["siren", "finer"]),
+        ("[{type: siren}, {type: finer}]", ["siren", "finer"]),
+        ("[{type: siren, omega: 10}, {type: siren, omega: 20}]", ["siren omega=10", "siren omega=20"]),
+        ("[{omega: 10}, {omega: 20}]", ["omega=10", "omega=20"]),
+        ("[1, 2.0, true, null]", ["1", "2.0", "True", "None"]),
+    ],
+)
+def test_values_are_called_by_what_tells_them_apart(values: str, labels: list[str], tmp_path: Path):
+    path = tmp_path / "values.yaml"
+    path.write_text(f"values: {values}\n", encoding="utf-8")
+    assert labels_of(document.read(path).value["values"], "dataset.path") == labels
 
 
 def test_an_unknown_profile_is_refused(plan: Callable[..., Sweep]):
