@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_avif import read_avif
-from fieldengine.files.image_bmp import read_bmp
-from fieldengine.files.image_exr import read_exr
-from fieldengine.files.image_hdr import read_hdr
-from fieldengine.files.image_jpeg import read_jpeg
-from fieldengine.files.image_jpeg2000 import read_jpeg2000
-from fieldengine.files.image_netpbm import read_netpbm
-from fieldengine.files.image_pillow import read_with_pillow
-from fieldengine.files.image_png import read_png
+from fieldengine.files.image_formats.avif import read_avif
+from fieldengine.files.image_formats.bmp import read_bmp
+from fieldengine.files.image_formats.exr import read_exr
+from fieldengine.files.image_formats.hdr import read_hdr
+from fieldengine.files.image_formats.jpeg import read_jpeg
+from fieldengine.files.image_formats.jpeg2000 import read_jpeg2000
+from fieldengine.files.image_formats.netpbm import read_netpbm
+from fieldengine.files.image_formats.pillow import read_with_pillow
+from fieldengine.files.image_formats.png import read_png
+from fieldengine.files.image_formats.stored import Stored, turned
+from fieldengine.files.image_formats.tga import SIGNATURE, read_tga
+from fieldengine.files.image_formats.tiff import read_tiff
 from fieldengine.files.image_range import lost_light, values_of
-from fieldengine.files.image_stored import Stored, turned
-from fieldengine.files.image_tga import SIGNATURE, read_tga
-from fieldengine.files.image_tiff import read_tiff
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_stored import Stored
+from fieldengine.files.image_formats.stored import Stored
 
 SLACK = 1e-3  # relative; half floats have 11 bits, and colour divided by alpha may pass 1 by as much
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.doubled import first_of_equals, without_doubles, without_repeats
-from fieldengine.files.gltf import read_gltf
-from fieldengine.files.obj import read_obj
-from fieldengine.files.off import read_off
-from fieldengine.files.ply import read_ply
-from fieldengine.files.polygons import Floats, Indices, Polygons, plural
-from fieldengine.files.stl import read_stl
-from fieldengine.files.three_mf import read_3mf
-from fieldengine.files.triangulate import triangulate
+from fieldengine.files.mesh_formats.doubled import first_of_equals, without_doubles, without_repeats
+from fieldengine.files.mesh_formats.gltf import read_gltf
+from fieldengine.files.mesh_formats.obj import read_obj
+from fieldengine.files.mesh_formats.off import read_off
+from fieldengine.files.mesh_formats.ply import read_ply
+from fieldengine.files.mesh_formats.polygons import Floats, Indices, Polygons, plural
+from fieldengine.files.mesh_formats.stl import read_stl
+from fieldengine.files.mesh_formats.three_mf import read_3mf
+from fieldengine.files.mesh_formats.triangulate import triangulate
 
 READERS: dict[str, Callable[[Path], Polygons]] = {
     ".3mf": read_3mf, ".glb": read_gltf, ".gltf": read_gltf, ".obj": read_obj, ".off": read_off, ".ply": read_ply,

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from fieldengine.errors import DataError
 from fieldengine.export.image import IMAGES, MAX_BLOCKS, MAX_SIDES, VIDEOS
 from fieldengine.files.image import FORMATS, TGA, read_image
-from fieldengine.files.image_stored import MAX_PIXELS, turned, turned_back
+from fieldengine.files.image_formats.stored import MAX_PIXELS, turned, turned_back
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 Array = NDArray[Any]

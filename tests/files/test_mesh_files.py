@@ -16,8 +16,8 @@ import pytest
 
 from fieldengine.errors import DataError
 from fieldengine.files.mesh import READERS, MeshFile, read_mesh
-from fieldengine.files.polygons import Polygons
-from fieldengine.files.triangulate import triangulate
+from fieldengine.files.mesh_formats.polygons import Polygons
+from fieldengine.files.mesh_formats.triangulate import triangulate
 
 # an L of volume 3 and area 14; its two ends are concave, and fans of them would spill over
 OUTLINE = ((2, 0), (2, 1), (1, 1), (1, 2), (0, 2), (0, 0))

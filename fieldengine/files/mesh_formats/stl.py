@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldengine.files.polygons import Floats, Polygons, plural, unreadable
-from fieldengine.files.text import lines_of, numbers, text_of
+from fieldengine.files.mesh_formats.polygons import Floats, Polygons, plural, unreadable
+from fieldengine.files.mesh_formats.text import lines_of, numbers, text_of
 
 HEAD, RECORD = 84, 50  # bytes
 FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])

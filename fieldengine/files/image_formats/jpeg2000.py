@@ -6,9 +6,9 @@ import struct
 from pathlib import Path
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_ffmpeg import decoded
-from fieldengine.files.image_pillow import read_with_pillow
-from fieldengine.files.image_stored import Stored, require_size
+from fieldengine.files.image_formats.ffmpeg import decoded
+from fieldengine.files.image_formats.pillow import read_with_pillow
+from fieldengine.files.image_formats.stored import Stored, require_size
 
 CODESTREAM = b"\xff\x4f\xff\x51"
 END = b"\xff\xd9"

@@ -7,7 +7,7 @@ import itertools
 import mapbox_earcut
 import numpy as np
 
-from fieldengine.files.polygons import Floats, Indices, Polygons, plural
+from fieldengine.files.mesh_formats.polygons import Floats, Indices, Polygons, plural
 
 FLAT = 1e-9  # a corner of less than this part of its polygon's area is straight
 

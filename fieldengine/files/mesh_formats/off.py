@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldengine.files.polygons import Polygons, plural, unreadable
-from fieldengine.files.text import lines_of, numbers, text_of, whole_number, whole_numbers
+from fieldengine.files.mesh_formats.polygons import Polygons, plural, unreadable
+from fieldengine.files.mesh_formats.text import lines_of, numbers, text_of, whole_number, whole_numbers
 
 
 def read_off(path: Path) -> Polygons:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fieldengine.files.image_ffmpeg import is_sound
-from fieldengine.files.image_pillow import read_with_pillow
-from fieldengine.files.image_stored import Stored
+from fieldengine.files.image_formats.ffmpeg import is_sound
+from fieldengine.files.image_formats.pillow import read_with_pillow
+from fieldengine.files.image_formats.stored import Stored
 
 MARKER = re.compile(
     rb"\xff([\x01-\xcf\xd8-\xfe])"

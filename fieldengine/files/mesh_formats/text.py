@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from fieldengine.files.polygons import unreadable
+from fieldengine.files.mesh_formats.polygons import unreadable
 
 
 def text_of(path: Path, content: bytes) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_colour import profile_note
-from fieldengine.files.image_ffmpeg import decoded
-from fieldengine.files.image_pillow import ORIENTATION, opened, stored
-from fieldengine.files.image_stored import Stored, require_size, several
+from fieldengine.files.image_formats.colour import profile_note
+from fieldengine.files.image_formats.ffmpeg import decoded
+from fieldengine.files.image_formats.pillow import ORIENTATION, opened, stored
+from fieldengine.files.image_formats.stored import Stored, require_size, several
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, COLOUR, PALETTE = 0, 2, 3  # colour types; 4 and 6 have alpha

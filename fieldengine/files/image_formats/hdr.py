@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_ffmpeg import decoded
-from fieldengine.files.image_stored import Stored, require_size
+from fieldengine.files.image_formats.ffmpeg import decoded
+from fieldengine.files.image_formats.stored import Stored, require_size
 
 SIZE = re.compile(rb"\n([+-])([XY]) (\d+) ([+-])([XY]) (\d+)\n")
 

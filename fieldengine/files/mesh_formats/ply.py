@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldengine.files.polygons import Floats, Indices, Polygons, plural, unreadable
-from fieldengine.files.text import numbers, whole_number
+from fieldengine.files.mesh_formats.polygons import Floats, Indices, Polygons, plural, unreadable
+from fieldengine.files.mesh_formats.text import numbers, whole_number
 
 TYPES = {
     **dict.fromkeys(("char", "int8"), "i1"), **dict.fromkeys(("uchar", "uint8"), "u1"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from fieldengine.files.polygons import plural, unreadable
+from fieldengine.files.mesh_formats.polygons import plural, unreadable
 
 JSON, BINARY = 0x4E4F534A, 0x004E4942  # types of chunks
 SHAPELESS = (  # beginnings of extensions that change no position

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_stored import Stored, require_size
+from fieldengine.files.image_formats.stored import Stored, require_size
 
 BLANK = rb"(?:[ \t\r\n\v\f]|#[^\n]*\n?)"
 CHANNELS = {b"P1": 1, b"P2": 1, b"P3": 3, b"P4": 1, b"P5": 1, b"P6": 3, b"Pf": 1, b"PF": 3, b"PF4": 4}

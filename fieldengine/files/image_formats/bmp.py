@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldengine.files.image_pillow import read_with_pillow
-from fieldengine.files.image_stored import Stored
+from fieldengine.files.image_formats.pillow import read_with_pillow
+from fieldengine.files.image_formats.stored import Stored
 
 PLAIN = 0  # the compression without masks of channels
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fieldengine.files.image_pillow import read_with_pillow
-from fieldengine.files.image_stored import Stored
+from fieldengine.files.image_formats.pillow import read_with_pillow
+from fieldengine.files.image_formats.stored import Stored
 
 SIGNATURE = b"TRUEVISION-XFILE.\0"  # ends a file of the second version
 ALPHA_KIND = 494  # where the extension area says what the fourth byte is

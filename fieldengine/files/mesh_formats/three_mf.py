@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from fieldengine.files.polygons import Floats, Indices, Polygons, plural, unreadable
+from fieldengine.files.mesh_formats.polygons import Floats, Indices, Polygons, plural, unreadable
 
 CORE = "{http://schemas.microsoft.com/3dmanufacturing/core/2015/02}"
 NO_SHAPE = ("/material/", "/production/", "/secureContent/")  # extensions that leave vertices alone, or are applied

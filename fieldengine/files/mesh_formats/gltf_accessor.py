@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldengine.files.gltf_document import Document
-from fieldengine.files.polygons import Floats, unreadable
+from fieldengine.files.mesh_formats.gltf_document import Document
+from fieldengine.files.mesh_formats.polygons import Floats, unreadable
 
 NUMBERS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}  # MAT2 and MAT3 have padding; no shape uses them

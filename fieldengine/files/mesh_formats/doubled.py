@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from fieldengine.files.polygons import Indices, Polygons
+from fieldengine.files.mesh_formats.polygons import Indices, Polygons
 
 
 def first_of_equals(rows: NDArray[Any]) -> Indices:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fieldengine.files.gltf_accessor import stored, values
-from fieldengine.files.gltf_document import Document, open_document
-from fieldengine.files.polygons import Floats, Indices, Polygons, plural, unreadable
+from fieldengine.files.mesh_formats.gltf_accessor import stored, values
+from fieldengine.files.mesh_formats.gltf_document import Document, open_document
+from fieldengine.files.mesh_formats.polygons import Floats, Indices, Polygons, plural, unreadable
 
 TRIANGLES, STRIP, FAN = 4, 5, 6
 COMPRESSED = "KHR_draco_mesh_compression"

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffFile, TiffPage
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_colour import INKS_MIXED, mixed, profile_note
-from fieldengine.files.image_pillow import opened, stored
-from fieldengine.files.image_stored import Stored, require_size, several, turned_back
+from fieldengine.files.image_formats.colour import INKS_MIXED, mixed, profile_note
+from fieldengine.files.image_formats.pillow import opened, stored
+from fieldengine.files.image_formats.stored import Stored, require_size, several, turned_back
 
 COLOURS = {  # how many samples make a colour
     PHOTOMETRIC.MINISWHITE: 1,

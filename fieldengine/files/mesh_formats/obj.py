@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fieldengine.files.polygons import Floats, Indices, Polygons, plural, unreadable
-from fieldengine.files.text import lines_of, number, text_of, whole_number
+from fieldengine.files.mesh_formats.polygons import Floats, Indices, Polygons, plural, unreadable
+from fieldengine.files.mesh_formats.text import lines_of, number, text_of, whole_number
 
 FREE_FORM = ("surf", "bzp", "bsp", "cdc", "cdp", "res")
 LINES = ("l", "p", "curv", "curv2")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from fieldengine.files.image_pillow import read_with_pillow
-from fieldengine.files.image_stored import Stored
+from fieldengine.files.image_formats.pillow import read_with_pillow
+from fieldengine.files.image_formats.stored import Stored
 
 
 def read_avif(path: Path) -> Stored:

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_colour import INKS_MIXED, LAB_CONVERTED, lab_to_rgb, mixed, profile_note
-from fieldengine.files.image_stored import Stored, require_size, several
+from fieldengine.files.image_formats.colour import INKS_MIXED, LAB_CONVERTED, lab_to_rgb, mixed, profile_note
+from fieldengine.files.image_formats.stored import Stored, require_size, several
 
 ORIENTATION = 0x0112  # the tag of EXIF
 PLAIN = ("L", "LA", "RGB", "RGBA")

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldengine.errors import DataError
-from fieldengine.files.image_ffmpeg import decoded
-from fieldengine.files.image_stored import Stored, require_size, several
+from fieldengine.files.image_formats.ffmpeg import decoded
+from fieldengine.files.image_formats.stored import Stored, require_size, several
 
 COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 ROWS = (1, 1, 1, 16, 32, 16, 32, 32, 32, 256)  # of pixels in one block of each compression

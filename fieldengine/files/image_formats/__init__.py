@@ -1,0 +1,1 @@
+"""How each format of images is read: stored numbers, what they mean, and what a file says of them."""
