@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,7 @@ MAX_SAMPLES = 16  # a pixel; more are measurements, not an image
 
 def read_tiff(path: Path) -> Stored:
     """The first page in full resolution. Raises DataError for colours and numbers that are not read."""
-    with TiffFile(path) as file:
+    with _unlogged(), TiffFile(path) as file:
         pages = _pages(file)
         whole = [page for page in pages if not page.is_reduced] or pages
         if not whole:
@@ -48,6 +51,17 @@ def read_tiff(path: Path) -> Stored:
     colour = () if found.notes else profile_note(profile if isinstance(profile, bytes) else None)
     notes = (*several(count), *found.notes, *colour)
     return Stored(found.values, found.highest, found.orientation, found.premultiplied, notes)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Inside the block tifffile prints nothing of odd tags: what matters of them is said in words of ours."""
+    log = logging.getLogger("tifffile")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _pages(file: TiffFile) -> list[TiffPage]:
