@@ -88,7 +88,7 @@ IN_THE_FILE: dict[str, tuple[str, int | None, str, str]] = {
     ),
     "misspelt key of a plugin": (
         "dataset:\n  type: image\n  path: a.png\n  downscal: 2\n", 4, "dataset.downscal",
-        'no such key. Keys here: path, crop, downscale, grid, background, mask. Did you mean "downscale"?',
+        'no such key. Keys here: path, crop, value_range, downscale, grid, background, mask. Did you mean "downscale"?',
     ),
     "text for a number": (
         f"{IMAGE}training:\n  steps: many\n", 3, "training.steps", 'expected a valid integer, found "many"',
