@@ -238,6 +238,20 @@ def test_the_doctor_finds_this_machine_and_its_packages(run: Run):
     assert {"lpips_alex", "lpips_vgg"} <= rows.keys()
 
 
+def test_paths_of_results_are_printed_as_they_are(image_scene: Path, run: Run, tmp_path: Path):
+    assert run("train", image_scene, "--out", "[red]run").code == 0
+    for out, more in (("[/b]x.png", ()), ("[red]x.png", ("--size", "4x4"))):
+        done = run("render", "[red]run", "--out", out, *more)
+        assert (done.code, done.out) == (0, f"{out}\n"), done.err
+    done = run("export", "field", "[red]run", "--out", "[/b]f.safetensors")
+    assert done.code == 0
+    assert done.out.startswith("[/b]f.safetensors: ")
+    assert "[red]run" in run("eval", "[red]run").out
+    done = run("render", "[red]run", "--out", f"{'x' * 300}.png")
+    assert done.code == 2
+    assert "too long" in done.err
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
 def test_letters_that_a_terminal_lacks_are_replaced(fieldengine_command: Command, tmp_path: Path, encoding: str):
     (tmp_path / "图.yaml").write_text("dataset: {type: image, path: 图.png}\n", encoding="utf-8")

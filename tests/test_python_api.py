@@ -124,7 +124,7 @@ def test_the_summary_has_what_the_contract_lists(path: Path, tmp_path: Path):
 def test_a_run_folder_has_its_parts(path: Path, tmp_path: Path):
     fieldengine.train(path, out=tmp_path / "run")
     parts = {part.name for part in (tmp_path / "run").iterdir()}
-    assert parts == {"scene.yaml", "metrics.jsonl", "summary.json", "checkpoints", "images", "log.txt"}
+    assert parts == {"scene.yaml", "data.json", "metrics.jsonl", "summary.json", "checkpoints", "images", "log.txt"}
     assert [image.suffix for image in (tmp_path / "run" / "images").iterdir()] == [".png"]
 
 

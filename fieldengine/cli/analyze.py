@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fieldengine.cli.app import Device, DeviceOption, RunFolderArgument, app, out_console
+from fieldengine.cli.app import Device, DeviceOption, RunFolderArgument, app, say
 
 
 @app.command()
@@ -20,4 +20,4 @@ def analyze(
     from fieldengine.report.kernel import write_analysis
 
     write_analysis(run, out, device.value)
-    out_console.print(str(out), soft_wrap=True, highlight=False)
+    say(str(out))

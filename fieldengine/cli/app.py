@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import signal
 import sys
 from enum import StrEnum
 from importlib.metadata import version
@@ -80,10 +82,16 @@ def _run(arguments: list[str]) -> int:
         complain(str(reason))
         return reason.exit_code
     except (KeyboardInterrupt, typer.Abort):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end has begun
         complain("interrupted")
         return 130
     except BrokenPipeError:
         return 0
+    except OSError as reason:
+        if reason.errno != errno.ENAMETOOLONG or debugging:
+            raise
+        complain(f"{reason.filename}: {reason.strerror}. Choose a shorter name")
+        return 2
     except Exception as reason:  # last resort: the bug is ours, and users see a traceback only if they ask for it
         if debugging:
             raise
@@ -94,6 +102,11 @@ def _run(arguments: list[str]) -> int:
             f"{type(reason).__name__}: {reason}\nThis is a bug. Set FIELDENGINE_TRACEBACK=1 to see where, and report it"
         )
         return 1
+
+
+def say(text: str) -> None:
+    """Print a line of results as it is: paths may hold what rich would take for markup."""
+    out_console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:

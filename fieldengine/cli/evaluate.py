@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from fieldengine.cli.app import Device, DeviceOption, RunFolderArgument, app, out_console
@@ -29,7 +30,7 @@ def evaluate(
     if as_json:
         print(json.dumps(scores))  # noqa: T201 - for other programs: no colour, no wrapping
         return
-    table = Table("metric", "value", title=str(run))
+    table = Table("metric", "value", title=escape(str(run)))
     for name, value in scores.items():
         table.add_row(name, f"{value:.4f}")
     out_console.print(table)

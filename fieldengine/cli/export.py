@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, out_console
+from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, say
 
 
 @app.command()
@@ -34,4 +34,4 @@ def export(
     opened = load(run, device.value)
     with opened.at_work():
         sentence = export_file(opened.trained, kind, out, given, overrides or ())
-    out_console.print(f"{out}: {sentence}", soft_wrap=True, highlight=False)
+    say(f"{out}: {sentence}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, err_console, out_console
+from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, err_console, say
 from fieldengine.errors import FieldEngineError
 
 
@@ -46,7 +46,7 @@ def render(
             on_progress=on_progress,
             on_note=warn,
         )
-    out_console.print(str(file), soft_wrap=True, highlight=False)
+    say(str(file))
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fieldengine.cli.app import app, out_console
+from fieldengine.cli.app import app, say
 
 
 @app.command()
@@ -19,4 +19,4 @@ def report(
     from fieldengine.report.command import write_report
 
     write_report(runs, out)
-    out_console.print(str(out), soft_wrap=True, highlight=False)
+    say(str(out))

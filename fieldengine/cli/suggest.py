@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from fieldengine.cli.app import Device, DeviceOption, OverridesArgument, SceneArgument, app, out_console
+from fieldengine.cli.app import Device, DeviceOption, OverridesArgument, SceneArgument, app, out_console, say
 
 
 @app.command()
@@ -33,9 +33,9 @@ def suggest(
             best = trial is suggestion.best
             table.add_row(f"{trial.value:g}", f"{trial.distance:.2f}", bar, style="bold green" if best else None)
         out_console.print(table)
-        out_console.print(f"write {suggestion.key}={suggestion.best.value:g}\n", highlight=False, soft_wrap=True)
+        say(f"write {suggestion.key}={suggestion.best.value:g}\n")
     if out is not None:
         from fieldengine.report.spectra import plot_suggestions
 
         for file in plot_suggestions(found, out):
-            out_console.print(str(file), soft_wrap=True, highlight=False)
+            say(str(file))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fieldengine.cli.app import Device, DeviceOption, app, complain, err_console, out_console
+from fieldengine.cli.app import Device, DeviceOption, app, complain, err_console, out_console, say
 
 
 @app.command()
@@ -26,7 +26,7 @@ def sweep(
         sweep, profile=profile, out=out, data=data, workers=workers, device=device.value, console=err_console
     )
     out_console.print((folder / "table.md").read_text(encoding="utf-8"), markup=False, highlight=False, soft_wrap=True)
-    out_console.print(str(folder), soft_wrap=True, highlight=False)
+    say(str(folder))
     failed = [outcome for outcome in outcomes if outcome.status != "done"]
     for outcome in failed:
         complain(f"{outcome.cell.name} {outcome.status}: {outcome.reason}")

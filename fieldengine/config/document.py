@@ -7,6 +7,7 @@ take the place of a node from the node itself.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from fieldengine.errors import SceneError
 
@@ -22,6 +24,7 @@ MAX_BYTES = 100_000  # the reader that keeps lines takes seconds for more
 MAX_NODES = 20_000
 MAX_DEPTH = 20
 MAX_BITS = 1024
+PLAIN = re.compile(r"[\w./]([\w ./+()@%=,-]*[\w./)])?")
 
 
 @dataclass(frozen=True)
@@ -148,8 +151,19 @@ def write(tree: Mapping[str, Any]) -> str:
     yaml.default_flow_style = None
     yaml.width = 120
     stream = io.StringIO()
-    yaml.dump(dict(tree), stream)
+    yaml.dump(_spelt(tree), stream)
     return stream.getvalue()
+
+
+def _spelt(value: Any) -> Any:
+    """A plain tree whose texts are in quotes where YAML might read another text without."""
+    if isinstance(value, Mapping):
+        return {key: _spelt(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelt(child) for child in value]
+    if isinstance(value, str) and not (PLAIN.fullmatch(value) and value.isprintable()):
+        return DoubleQuotedScalarString(value)
+    return value
 
 
 def _load(text: str, origin: Origin) -> Node:

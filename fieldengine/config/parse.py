@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import os
 import typing
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from fieldengine.errors import PluginError, SceneError, did_you_mean
 from fieldengine.plugins.blame import called
 from fieldengine.plugins.guest import Guest
 from fieldengine.plugins.registry import Plugin, Registry
+
+LONGEST_NAME = 255  # bytes, of a file or a folder
 
 
 @dataclass
@@ -153,7 +156,13 @@ def _parse_key(key: Key, child: Node | None, where: str, parent: Origin, reading
         try:
             value = child.origin.base / value.expanduser()  # an absolute path stays as it is
         except RuntimeError as reason:
-            raise child.origin.error(f"names a home folder that does not exist: {value}", where) from reason
+            if child.text is None:
+                raise child.origin.error(f"names a home folder that does not exist: {value}", where) from reason
+            value = child.origin.base / value  # as typed
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in value.parts):
+            raise child.origin.error(
+                f"a name of a file has at most {LONGEST_NAME} bytes, found {_show(str(value))}", where
+            )
     return value, plain_value(value)
 
 

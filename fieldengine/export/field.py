@@ -39,7 +39,7 @@ class FieldExporter:
         require_suffix(out, (".safetensors",), "a field file")
         states = {"field": collapsed_state(trained.field), "renderer": trained.renderer.state_dict()}
         tensors = {
-            f"{name}.{key}": value.detach().cpu().contiguous()
+            f"{name}.{key}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, state in states.items()
             for key, value in state.items()
         }
@@ -86,7 +86,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     whole = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        whole.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        row = tensor.flatten().clone(memory_format=torch.contiguous_format)  # one number alone may have any stride
+        whole.update(row.view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,25 @@ def digests(files: Sequence[Path]) -> Digests:
     """
     whole = [file.absolute() for file in files]
     folder = os.path.commonpath([file.parent for file in whole]) if whole else ""
-    return {file.relative_to(folder).as_posix(): _of(file) for file in whole}
+    return {Path(os.path.relpath(file, folder)).as_posix(): _of(file) for file in whole}
 
 
-def changes(before: Mapping[str, Any], now: Digests) -> list[str]:
+def read_digests(text: str) -> Digests:
+    """What `digests` made, from JSON. Raises ValueError for anything else."""
+    try:
+        found = json.loads(text)
+    except RecursionError as reason:
+        raise ValueError("it nests without end") from reason
+    if not isinstance(found, dict):
+        raise ValueError("it holds no block of files")
+    for name, entry in found.items():
+        kinds = {key: type(value) for key, value in entry.items()} if isinstance(entry, dict) else {}
+        if kinds != {"bytes": int, "sha256": str}:
+            raise ValueError(f'"{name}" has no `bytes` and `sha256`')
+    return found
+
+
+def changes(before: Digests, now: Digests) -> list[str]:
     """A clause about each file that is not what it was."""
     found = []
     for name in sorted({*before, *now}):
@@ -32,7 +48,7 @@ def changes(before: Mapping[str, Any], now: Digests) -> list[str]:
         elif name not in before:
             found.append(f"{name} is new")
         elif before[name] != now[name]:
-            old, new = before[name].get("bytes"), now[name]["bytes"]
+            old, new = before[name]["bytes"], now[name]["bytes"]
             found.append(f"{name} had {old:,} bytes, has {new:,}" if old != new else f"{name} holds other bytes")
     return found
 

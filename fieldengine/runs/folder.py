@@ -17,7 +17,7 @@ from fieldengine.config import document
 from fieldengine.config.scene import SceneConfig, check_scene, differences
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic
-from fieldengine.files.digest import changes, digests
+from fieldengine.files.digest import changes, digests, read_digests
 from fieldengine.plugins.registry import Registry
 from fieldengine.runs.build import TrainedField
 from fieldengine.runs.summary import read_summary, write_summary
@@ -153,7 +153,7 @@ class RunFolder:
     def refuse_changed_data(self, files: Sequence[Path]) -> None:
         """Raise RunError that lists which of the data's files are not those that the run began with."""
         try:
-            before = json.loads((self.path / "data.json").read_text(encoding="utf-8"))
+            before = read_digests((self.path / "data.json").read_text(encoding="utf-8"))
         except FileNotFoundError:  # data without files
             return
         except (OSError, ValueError) as reason:

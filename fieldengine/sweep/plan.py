@@ -46,6 +46,7 @@ MOST_CELLS = 10_000
 TILE = 4096  # not the one that a trial finds fastest, which would round differently from run to run
 SEED = "seed"
 LONGEST = 60  # letters of a label in the name of a folder
+LONGEST_NAME = 200  # bytes of that name
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ def read_sweep(
     for key, node in _mapping(blocks.get("set"), root, "set").items():
         base = document.override(base, key, node)
     axes = _axes(blocks.get("grid"), root)
+    if SEED in axes:
+        raise root.origin.error(f'"{SEED}" is the axis of `seeds`; give this one another name', f"grid.{SEED}")
     axes[SEED] = _seeds(blocks.get("seeds"), root)
     _refuse_shared_keys(axes)
     n = 1
@@ -115,6 +118,8 @@ def read_sweep(
             for key, node in axes[name][label].items():
                 tree = document.override(tree, key, node)
         cell = "-".join(names[name][label] for name, label in chosen.items())
+        if len(cell.encode()) > LONGEST_NAME:
+            cell = f"{cell.encode()[: LONGEST_NAME - 7].decode(errors='ignore')}.{_short(cell)}"
         cells[cell] = Cell(cell, chosen, check_scene(tree, cell, registry))
     labels = {name: list(axis) for name, axis in axes.items()}
     rows = _rows(blocks.get("rows"), labels)
@@ -262,6 +267,8 @@ def _short(label: str) -> str:
 def _seeds(node: Node | None, root: Node) -> dict[str, dict[str, Node]]:
     plain = 1 if node is None else node.plain()
     origin: Origin = root.origin if node is None else node.origin
+    if isinstance(plain, int) and plain > MOST_CELLS:
+        raise origin.error(f"makes {plain:,} runs or more; the most is {MOST_CELLS:,}", "seeds")
     seeds = list(range(plain)) if isinstance(plain, int) and not isinstance(plain, bool) else plain
     if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise origin.error(f"expected how many seeds, or a list of them, found {plain!r}", "seeds")
@@ -273,7 +280,7 @@ def _seeds(node: Node | None, root: Node) -> dict[str, dict[str, Node]]:
 def _rows(node: Node | None, labels: dict[str, list[str]]) -> str:
     if node is None:
         return next(iter(labels))
-    if node.value not in labels:
+    if not isinstance(node.value, str) or node.value not in labels:
         raise node.origin.error(f'no axis "{node.plain()}". Axes: {", ".join(labels)}', "rows")
     return node.value
 

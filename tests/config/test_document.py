@@ -86,6 +86,16 @@ def test_values_are_plain_python_of_the_type_that_was_written(tmp_path: Path):
     assert [type(value) for value in plain.values()] == kinds
 
 
+@pytest.mark.parametrize(
+    "text", ["?true", ": :-", "??*---", "?!", "a\u0085b", " x ", "-", "- a", "x:", "a #b", "\u2028", "''"]
+)
+def test_any_text_reads_back_as_it_was_wherever_it_stands(text: str, tmp_path: Path):
+    path = tmp_path / "written.yaml"
+    for plain in ({"a": text}, {"a": [text, 1]}, {"a": {"b": text}}):
+        path.write_text(document.write(plain), encoding="utf-8")
+        assert document.read(path).plain() == plain
+
+
 @settings(deadline=None, max_examples=60)
 @given(plain=st.dictionaries(names, trees, min_size=1, max_size=4))
 def test_what_is_written_reads_back_the_same(plain: dict, tmp_path_factory: pytest.TempPathFactory):

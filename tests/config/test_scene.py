@@ -412,7 +412,8 @@ def test_a_path_is_relative_to_the_file_that_names_it_and_an_overrides_path_to_t
 @pytest.mark.parametrize(
     "name",
     ["photo #1.png", "0001", "1e3", "true", "my: photo.png", "[a].png", "{a}.png", "@x.png", "*.png", "!x", "'q'.png",
-     "%41.png", "a=b.png", " x.png", "- x", "café 图.png", "x: [", "null.png", "a\tb.png"],
+     "%41.png", "a=b.png", " x.png", "- x", "café 图.png", "x: [", "null.png", "a\tb.png", "a\u0085b.png",
+     "?true", "~nobody-here.png", ": :-", "a\u2028b", "[red]x[/b].png"],
 )  # fmt: skip
 def test_an_override_of_a_path_is_taken_as_it_was_typed(name: str, scene: Write, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -429,6 +430,10 @@ def test_an_override_of_a_path_is_taken_as_it_was_typed(name: str, scene: Write,
 def test_an_override_may_still_give_a_block_or_null_where_a_path_may_stand(scene: Write):
     assert read_scene(scene(IMAGE), ["dataset.mask={random: 0.5}"]).plain["dataset"]["mask"]["random"] == 0.5
     assert read_scene(scene(IMAGE), ["dataset.mask.file=null"]).plain["dataset"]["mask"]["file"] is None
+
+
+def test_a_file_name_that_no_system_has_room_for_is_refused(scene: Write):
+    assert "a name of a file has at most 255 bytes" in str(refusal(scene(IMAGE), [f"dataset.path={'x' * 300}"]))
 
 
 def test_a_file_name_that_is_not_utf8_is_refused_in_one_sentence(scene: Write):

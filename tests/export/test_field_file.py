@@ -194,6 +194,19 @@ def test_a_field_file_that_was_tampered_with_is_refused_with_what_is_wrong(whole
         fieldengine.load(whole)
 
 
+@pytest.mark.parametrize("activation", ["wire", "finer_wavelet"])
+def test_complex_weights_of_one_output_are_written(
+    ball: Path, scene: Callable[[str], Path], tmp_path: Path, activation: str
+):
+    field = f"field: {{encoding: identity, activation: {activation}, width: 8, depth: 1}}\ntraining: {{steps: 1}}\n"
+    run = fieldengine.train(
+        scene(f"dataset: {{type: mesh, path: {ball}, n_samples: 1000}}\n{field}"), out=tmp_path / "r"
+    )
+    run.export("field", tmp_path / "f.safetensors")
+    x = places(run)
+    assert torch.equal(fieldengine.load(tmp_path / "f.safetensors").field(x), run.field(x))
+
+
 def test_a_bit_that_flipped_is_noticed(whole: Path):
     data = bytearray(whole.read_bytes())
     data[-3] ^= 64

@@ -123,6 +123,21 @@ def test_data_that_did_not_change_go_on_wherever_the_run_is(write: Callable[[str
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["null", "3", "NaN", "[]", '["x"]', '{"x": null}', '{"x": []}', '{"x": {"bytes": "7", "sha256": "x"}}', "{",
+     '{"x": {"bytes": 7}}', '{"x": {"bytes": true, "sha256": "x"}}', "[" * 100_000],
+)  # fmt: skip
+def test_digests_that_are_none_are_damage(write: Callable[[str], Path], tmp_path: Path, text: str):
+    run = tmp_path / "run"
+    fieldengine.train(write("{type: image, path: PHOTO}"), out=run)
+    (run / "data.json").write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=r"data\.json: is damaged: .*Remove it"):
+        fieldengine.load(run).evaluate()
+    (run / "data.json").unlink()
+    assert fieldengine.load(run).evaluate()
+
+
 def test_data_without_files_have_nothing_to_remember(scene: Callable[[str], Path], tmp_path: Path):
     text = "dataset: {type: procedural, views: 2, test_views: 1, size: 8}\ntraining: {steps: 1}\n"
     fieldengine.train(scene(text), out=tmp_path / "run")

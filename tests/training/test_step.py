@@ -198,7 +198,7 @@ def test_the_tile_bounds_what_is_rendered_at_once(make: MakeFit):
 @pytest.mark.parametrize("kind", ["image", "mesh"])
 def test_a_step_of_one_tile_is_a_plain_torch_loop_bit_for_bit(make: MakeFit, kind: str):
     fit = make(kind)
-    field = copy.deepcopy(fit.field)
+    field = copy.deepcopy(fit.field).train()
     generator = torch.Generator()
     generator.set_state(fit.context.generator.get_state())
     everything = all_items(fit)
