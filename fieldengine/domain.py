@@ -41,9 +41,12 @@ def restore(found: Mapping[str, Any], device: torch.device, registry: Registry) 
     """The inverse of `describe`. Raises KeyError, TypeError or ValueError for what is not a domain."""
     a, b, c = (float(v) for v in found["centre"])
     x, y, z = (float(v) for v in found["up"])
-    aabb, out_dim = Aabb.of(*found["aabb"]), int(found["out_dim"])
+    lower, upper = ([float(v) for v in corner] for corner in found["aabb"])
+    if not 1 <= len(lower) == len(upper) <= 4:
+        raise ValueError(f"a box with corners of {len(lower)} and {len(upper)} numbers")
+    aabb, out_dim = Aabb.of(lower, upper), int(found["out_dim"])
     if not bool((aabb.lower < aabb.upper).all()) or not bool((aabb.upper - aabb.lower).isfinite().all()):
-        raise ValueError(f"a box from {found['aabb'][0]} to {found['aabb'][1]} holds nothing")
+        raise ValueError(f"a box from {lower} to {upper} holds nothing")
     if out_dim < 1:
         raise ValueError(f"{out_dim} numbers per point")
     return Domain(

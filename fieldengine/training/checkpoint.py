@@ -131,7 +131,10 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor], path: Path) -> Any:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, found: Mapping[str, Any], path: Path) -> None:
-    """Give an optimizer its state and settings back. Raises RunError for what does not fit."""
+    """Give an optimizer its state and learning rates back; its other settings are the scene's.
+
+    Raises RunError for what does not fit.
+    """
     groups = [len(group["params"]) for group in optimizer.param_groups]
     try:
         saved = [len(group["params"]) for group in found["param_groups"]]
@@ -155,14 +158,16 @@ def optimizer_state(optimizer: torch.optim.Optimizer, found: Mapping[str, Any], 
                     f"does not fit this scene: optimizer state {i}.{name} has shape {tuple(value.shape)} "
                     f"instead of {tuple(parameter.shape)}",
                 )
-    for i, (group, settings) in enumerate(zip(optimizer.param_groups, found["param_groups"], strict=True)):
+    own = optimizer.state_dict()["param_groups"]
+    for i, (group, settings) in enumerate(zip(own, found["param_groups"], strict=True)):
         for name, value in group.items():
             if name != "params" and not _alike(value, settings.get(name)):
                 raise RunError(
                     path, f"is damaged: setting {name} of the optimizer's group {i} is {settings.get(name)!r}"
                 )
+        group["lr"] = settings["lr"]
     try:
-        optimizer.load_state_dict({**found, "state": state})
+        optimizer.load_state_dict({"param_groups": own, "state": state})
     except ValueError as reason:
         raise RunError(path, f"does not fit this scene: {reason}") from reason
 

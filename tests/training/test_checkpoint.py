@@ -306,6 +306,15 @@ def test_an_optimizers_setting_of_another_type_is_a_run_error(tmp_path: Path, se
         checkpoint.optimizer_state(optimizer, found, tmp_path)
 
 
+def test_an_optimizer_keeps_its_own_settings_and_takes_the_learning_rate(tmp_path: Path):
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(1))], lr=0.3)
+    found = optimizer.state_dict()
+    found["param_groups"][0].update(betas=(-1.0, 7.0), eps=-3.0, amsgrad=True, lr=0.1)
+    checkpoint.optimizer_state(optimizer, found, tmp_path)
+    (group,) = optimizer.param_groups
+    assert (group["betas"], group["eps"], group["amsgrad"], group["lr"]) == ((0.9, 0.999), 1e-8, False, 0.1)
+
+
 @pytest.mark.parametrize(
     "found",
     [{}, {"state": {}, "param_groups": 3}, {"state": {}, "param_groups": [{}]}, {"state": [], "param_groups": []},
