@@ -587,3 +587,22 @@ def test_output_into_a_closed_pipe_ends_without_a_word():
         )  # fmt: skip
     assert "Traceback" not in done.stderr
     assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_before_training_says_interrupted_and_leaves_nothing(image_scene: Path, tmp_path: Path, presses: int):
+    program = (
+        "import os, signal, sys\n"
+        "from fieldengine.cli import main\n"
+        "from fieldengine.runs import train as fitting\n"
+        "def pressed(*_):\n"
+        f"    for _ in range({presses}):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "fitting.build_dataset = pressed\n"
+        f"sys.argv = ['fieldengine', 'train', {str(image_scene)!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == "interrupted before training began\n"
+    assert not list((tmp_path / "runs").iterdir())

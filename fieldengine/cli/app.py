@@ -16,6 +16,9 @@ import typer
 from rich.console import Console
 
 from fieldengine.errors import FieldEngineError
+from fieldengine.runs.process import interruption
+
+INTERRUPTED = 130  # what shells return for Ctrl-C
 
 app = typer.Typer(
     name="fieldengine",
@@ -66,7 +69,14 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # letters that the terminal does not have are shown as question marks
             stream.reconfigure(errors="replace")
-    sys.exit(_run(sys.argv[1:]))
+    with interruption() as interrupted:
+        interrupted.patient = False
+        code = _run(sys.argv[1:])
+    if code == INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end has begun
+        if interrupted():  # and not a training, which says more
+            complain("interrupted")
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -82,9 +92,7 @@ def _run(arguments: list[str]) -> int:
         complain(str(reason))
         return reason.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end has begun
-        complain("interrupted")
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         return 0
     except OSError as reason:

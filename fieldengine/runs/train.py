@@ -109,6 +109,8 @@ def _train(
             fit, trained = build_fit(config, dataset, context)
             notes = [*dataset.notes(), *beyond_the_data(trained)]
     except BaseException as reason:  # whatever it was, no empty run folder stays behind
+        if isinstance(reason, KeyboardInterrupt):
+            console.print("interrupted before training began", highlight=False)
         if not resume:
             _undo(folder)
         else:
