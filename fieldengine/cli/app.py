@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import sys
+import warnings
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -69,8 +70,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # letters that the terminal does not have are shown as question marks
             stream.reconfigure(errors="replace")
-    with interruption() as interrupted:
+    with interruption() as interrupted, warnings.catch_warnings():
         interrupted.patient = False
+        warnings.showwarning = lambda message, *_: warn(str(message))
         code = _run(sys.argv[1:])
     if code == INTERRUPTED:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the end has begun
@@ -115,6 +117,12 @@ def _run(arguments: list[str]) -> int:
 def say(text: str) -> None:
     """Print a line of results as it is: paths may hold what rich would take for markup."""
     out_console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a sentence that the user should know of."""
+    err_console.print("[yellow]warning:[/] ", end="")
+    err_console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:

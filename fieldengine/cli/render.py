@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, err_console, say
+from fieldengine.cli.app import Device, DeviceOption, RunArgument, app, err_console, say, warn
 from fieldengine.errors import FieldEngineError
 
 
@@ -30,9 +29,6 @@ def render(
     """Render a trained field: an image, or a video along a camera path."""
     from fieldengine.progress import counting
     from fieldengine.runs.load import load
-
-    def warn(sentence: str) -> None:
-        err_console.print(f"[yellow]warning:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
 
     loaded = load(run, device.value)
     with counting(err_console, "render") as on_progress:
