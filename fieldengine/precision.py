@@ -43,7 +43,7 @@ def matrix_products(precision: str, device: torch.device) -> Iterator[None]:
 
 
 _asked = threading.Lock()
-_blocks: list[torch.dtype] = []  # what the default was when each block that runs began
+_blocks: list[torch.dtype] = []  # for each block that runs, the default from before the first of them
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fieldengine.datasets.multiview import CameraImages, MultiviewDataset
 from fieldengine.datasets.posed import PosedFiles, find_files, of_parallax, read_split
-from fieldengine.datasets.sight import check_sight
+from fieldengine.datasets.visibility import check_visibility
 from fieldengine.errors import DataError
 from fieldengine.files.notes import merged
 from fieldengine.types import Aabb, RunContext
@@ -72,7 +72,7 @@ class Blender:
         splits: dict[str, CameraImages] = {}
         for name, found in files.items():
             images, said = read_split(found, self.downscale)
-            said = (*found.notes, *said, *check_sight(found.path, images.names, images.cameras, aabb))
+            said = (*found.notes, *said, *check_visibility(found.path, images.names, images.cameras, aabb))
             notes += [note.within(found.path.name) for note in said]
             splits[name] = images.to(context.device)
         return MultiviewDataset(

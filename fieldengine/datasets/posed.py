@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fieldengine.cameras import stated
+from fieldengine.cameras import from_file
 from fieldengine.cameras.camera import Camera, Cameras
 from fieldengine.datasets.images import downscaled, premultiplied, to_float
 from fieldengine.datasets.multiview import CameraImages
 from fieldengine.errors import DataError
-from fieldengine.files.frame_image import beside, find_image, is_there, orientation
+from fieldengine.files.frame_image import beside, find_image, is_there
 from fieldengine.files.image import ImageFile, read_image
 from fieldengine.files.image_range import require_unit_range
 from fieldengine.files.notes import Note
@@ -89,7 +89,7 @@ def read_split(files: PosedFiles, downscale: int) -> tuple[CameraImages, list[No
         height, width = file.values.shape[:2]
         sizes.append((width, height))
         images.append(_rgba(file, path, downscale))
-        notes += _of_image(name, path, file, images[-1])
+        notes += _of_image(name, file, images[-1])
     cameras, said = _cameras(files, sizes, downscale)
     return CameraImages(names, cameras, tuple(images)), [*said, *notes]
 
@@ -100,9 +100,9 @@ def _cameras(
     """The camera of each image, whose stored width and height are in `sizes`."""
     _refuse_one_lens_for_several_sizes(files.frames, sizes)
     lenses = [frame.lens.on(*size) for frame, size in zip(files.frames, sizes, strict=True)]
-    cameras = [stated.camera_of(lens, frame.pose) for lens, frame in zip(lenses, files.frames, strict=True)]
-    cameras = stated.of_one_model([stated.downscaled(camera, downscale) for camera in cameras])
-    stated.refuse_folded(cameras, [frame.place for frame in files.frames])
+    cameras = [from_file.camera_of(lens, frame.pose) for lens, frame in zip(lenses, files.frames, strict=True)]
+    cameras = from_file.of_one_model([from_file.downscaled(camera, downscale) for camera in cameras])
+    from_file.refuse_folded(cameras, [frame.place for frame in files.frames])
     try:
         Cameras.of(cameras)
     except ValueError as reason:
@@ -161,10 +161,9 @@ def _names(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(f"{i}_{path.stem}" for i, path in enumerate(paths))
 
 
-def _of_image(name: str, path: Path, file: ImageFile, image: Tensor) -> Iterator[Note]:
-    tag = orientation(path)
-    if tag != 1:
-        text = f"the orientation tag {tag} is not applied, as poses are made for pixels as they are stored"
+def _of_image(name: str, file: ImageFile, image: Tensor) -> Iterator[Note]:
+    if file.orientation != 1:
+        text = f"the orientation tag {file.orientation} is not applied, as poses are made for pixels as they are stored"
         yield Note("orientation", name, text)
     for sentence in file.notes:
         yield Note(sentence, name, sentence)

@@ -79,9 +79,12 @@ def read_field_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def check_numbers(header: Mapping[str, Any], tensors: Mapping[str, Tensor], path: Path) -> None:
     """Raise RunError where a file's numbers are not those that were written; warn where a file does not tell."""
     if header["format"] == 1:
-        warnings.warn(f"{path}: is of format 1, which does not tell damaged numbers; export it again", stacklevel=4)
+        warnings.warn(
+            f"{path}: has format 1, which holds no checksum, so damage would go unnoticed. Export the field again",
+            stacklevel=4,
+        )
     elif header.get("digest") != digest(tensors):
-        raise RunError(path, "is damaged: its numbers are not those that were written. Export the field again")
+        raise RunError(path, "is damaged: its numbers do not match its checksum. Export the field again")
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.from_file import along
 from fieldengine.cameras.paths import orbit, spiral
-from fieldengine.cameras.stated import along
 from fieldengine.errors import FieldEngineError, PluginError, RunError
 from fieldengine.export.files import require_suffix
 from fieldengine.export.image import IMAGES, VIDEOS, ImagePresenter, require_fits, write_image, write_video

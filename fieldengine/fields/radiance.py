@@ -16,7 +16,7 @@ from fieldengine.kinds.activation import Activation
 from fieldengine.kinds.encoding import EncodingOptions
 from fieldengine.kinds.kind import Slot
 from fieldengine.kinds.parameterization import Parameterization
-from fieldengine.ops import teaches
+from fieldengine.ops import takes_surrogate
 from fieldengine.types import Aabb
 
 HIGHEST = 80.0  # logarithm of the densest that a float32 holds without infinities in sums
@@ -76,7 +76,7 @@ class RadianceNetwork(nn.Module):
         return torch.where(inside, sigma, torch.zeros_like(sigma)), h[:, 1:]
 
     def _exp(self, x: Tensor) -> Tensor:
-        return TruncatedExp.apply(x) if teaches(self) else torch.exp(x.clamp(max=HIGHEST))
+        return TruncatedExp.apply(x) if takes_surrogate(self) else torch.exp(x.clamp(max=HIGHEST))
 
     def rgb(self, features: Tensor, viewdirs: Tensor, normals: Tensor | None = None) -> Tensor:
         """Features (m, f) and unit directions (m, 3) -> colour (m, 3) in [0, 1]. Carries gradient; ignores normals."""

@@ -9,8 +9,6 @@ from pathlib import Path
 from unicodedata import normalize
 from urllib.parse import unquote
 
-from PIL import Image
-
 from fieldengine.errors import DataError
 from fieldengine.files.strict_json import Place
 
@@ -18,7 +16,6 @@ ENDINGS = (
     ".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".exr", ".hdr", ".bmp", ".ppm", ".pgm", ".pfm", ".avif", ".gif",
     ".heic", ".jp2", ".jxl", ".pcx", ".tga",
 )  # fmt: skip
-ORIENTATION = 0x0112  # the tag of EXIF
 
 
 def find_image(folder: Path, name: str, place: Place) -> Path:
@@ -68,17 +65,6 @@ def beside(path: Path) -> Iterator[Path]:
     except OSError:
         return
     yield from (file for file in files if file.stem == stem and file.suffix.lower() in ENDINGS and is_there(file))
-
-
-def orientation(path: Path) -> int:
-    """The orientation tag of an image, 1 where it has none or is no image of a kind that has one."""
-    try:
-        with Image.open(path) as image:
-            # of a PNG the tag may stand behind the pixels; looking for it there would read them all
-            has_it = "exif" in image.info or image.format in ("TIFF", "MPO")
-            return int(image.getexif().get(ORIENTATION, 1)) if has_it else 1
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError):
-        return 1
 
 
 def is_there(path: Path) -> bool:

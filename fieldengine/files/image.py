@@ -35,10 +35,12 @@ class ImageFile:
     Attributes:
         values: (height, width, channels); uint8 or uint16, whose highest numbers stand for 1, or float32 as it is; 1 to
             4 channels, the last of 2 or 4 is straight alpha in [0, 1].
+        orientation: what the file says of how the picture lies, as EXIF counts it; 1 is upright.
         notes: what the user should know of how the file was read, a sentence each.
     """
 
     values: NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+    orientation: int = 1
     notes: tuple[str, ...] = ()
 
 
@@ -97,7 +99,7 @@ def read_image(path: Path, *, turn: bool = True, value_range: tuple[float, float
         raise DataError(path, f"cannot be read as an image: {text[:200]}") from reason
     values = values_of(path, stored, value_range)
     notes = (*stored.notes, *lost_light(stored))
-    return ImageFile(turned(values, stored.orientation) if turn else values, notes)
+    return ImageFile(turned(values, stored.orientation) if turn else values, stored.orientation, notes)
 
 
 def _format_of(path: Path) -> Format:

@@ -16,7 +16,7 @@ from fieldengine.ntk.products import trainable
 from fieldengine.ntk.rows import Whole, inner_products
 from fieldengine.ntk.taps import Captured, LinearMap, listen
 from fieldengine.ntk.threads import alone_if
-from fieldengine.ops.formula import as_trained
+from fieldengine.ops.formula import surrogate_gradients
 from fieldengine.precision import matrix_products
 
 SMALL = 1 << 25  # multiply-adds, about, of all points' way through the layers: a millisecond or two
@@ -69,7 +69,7 @@ def gram(
     if n == 0:
         return total
     small = len(points) * sum(min(p.numel(), MOST_OF_ONE) for p in parameters) < SMALL
-    with alone_if(small), as_trained(), matrix_products("float32", points.device), torch.enable_grad():
+    with alone_if(small), surrogate_gradients(), matrix_products("float32", points.device), torch.enable_grad():
         knowing = [m for m in module.modules() if issubclass(type(m), GradientsByRow) and _knows_all(m)]
         captured = listen(values, points, _but_of(knowing, parameters), knowing)
         unsupported = {p for m in captured.unsupported for p in m.parameters(recurse=False)}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldengine.errors import is_out_of_memory
-from fieldengine.ops.formula import as_trained
+from fieldengine.ops.formula import surrogate_gradients
 from fieldengine.precision import matrix_products
 
 Values = Callable[[Tensor], Tensor]
@@ -42,7 +42,7 @@ def vjp(module: nn.Module, values: Values, points: Tensor, cotangent: Tensor, *,
     """
     parameters = trainable(module)
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    with as_trained(), matrix_products("float32", points.device), torch.enable_grad():
+    with surrogate_gradients(), matrix_products("float32", points.device), torch.enable_grad():
         for x, g in zip(points.detach().split(tile), cotangent.detach().split(tile), strict=True):
             y = values(x)
             for total, found in zip(sums.values(), _gradients(y, parameters, g), strict=True):
@@ -83,7 +83,7 @@ def jvp(
     if not len(points):
         return values(points).detach()
     tiles = points.detach().split(tile)
-    with as_trained(), matrix_products("float32", points.device):
+    with surrogate_gradients(), matrix_products("float32", points.device):
         try:
             first = _by_transpose(values, tiles[0], parameters, direction)
             _refuse_what_is_no_transpose(values, tiles[0], parameters, direction, first)

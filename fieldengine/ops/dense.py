@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fieldengine.ops.formula import ComplexFunction, RealFunction, pointwise, teaches
+from fieldengine.ops.formula import ComplexFunction, RealFunction, pointwise, takes_surrogate
 from fieldengine.ops.operation import operation
 
 NARROW = 64  # layers with fewer inputs or outputs gain nothing from rounding, and coordinates and colours would suffer
@@ -61,10 +61,10 @@ class Dense(nn.Linear):
 
     def __init__(self, in_dim: int, out_dim: int, function: RealFunction, *constants: float):
         super().__init__(in_dim, out_dim)
-        self.function, self.taught, self.constants = function, function.in_training, constants
+        self.function, self.in_training, self.constants = function, function.in_training, constants
 
     def forward(self, input: Tensor) -> Tensor:
-        function = self.taught if teaches(self) else self.function
+        function = self.in_training if takes_surrogate(self) else self.function
         return dense(input, self.weight, self.bias, function, *self.constants)
 
 
@@ -87,15 +87,15 @@ class ComplexDense(nn.Module):
         drawn = nn.Linear(n_in, n_out, dtype=None if real_input else complex_type())
         self.weight = nn.Parameter(parts_of(drawn.weight.detach()))
         self.bias = nn.Parameter(parts_of(drawn.bias.detach()))
-        self.function, self.taught, self.constants = function, function.in_training, constants
+        self.function, self.in_training, self.constants = function, function.in_training, constants
 
     def forward(self, x: Tensor) -> Tensor:
-        return dense(x, *self.real_map(), self.taught if teaches(self) else self.function, *self.constants)
+        return dense(x, *self.real_map(), self.in_training if takes_surrogate(self) else self.function, *self.constants)
 
     def gradients_by_row(self, x: Tensor, g: Tensor) -> list[tuple[Tensor, Tensor]]:
         """See `fieldengine.api.GradientsByRow`: of y = W z the gradient of row i is d_i z_i^H, a bias a weight of 1."""
         u = functional.linear(x, *self.real_map()).detach().requires_grad_()
-        (d,) = torch.autograd.grad(pointwise(u, self.taught, *self.constants), u, g)
+        (d,) = torch.autograd.grad(pointwise(u, self.in_training, *self.constants), u, g)
         if len(self.weight) == 1:
             z, d = x, d[:, : self.bias.shape[1]]
         else:

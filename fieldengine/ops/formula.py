@@ -26,17 +26,17 @@ class RealFunction(NamedTuple):
     Attributes:
         value: (u, *constants) -> a number.
         slope: (u, *constants) -> the value's derivative.
-        taught: what back-propagation takes for the slope in training, where a method is defined so; None is the slope.
+        surrogate: the surrogate gradient, which training takes for the slope where a method is defined so.
     """
 
     value: Formula
     slope: Formula
-    taught: Formula | None = None
+    surrogate: Formula | None = None
 
     @property
     def in_training(self) -> RealFunction:
         """The function with the slope that training takes."""
-        return RealFunction(self.value, self.taught or self.slope)
+        return RealFunction(self.value, self.surrogate or self.slope)
 
 
 class ComplexFunction(NamedTuple):
@@ -45,35 +45,35 @@ class ComplexFunction(NamedTuple):
     Attributes:
         value: (a, b, *constants) -> real and imaginary part.
         pullback: (a, b, g, h, *constants) -> cotangents of a and b, from those of the two parts of the value.
-        taught: what back-propagation takes for the pullback in training; None is the pullback.
+        surrogate: the surrogate gradient, which training takes for the pullback where a method is defined so.
     """
 
     value: Formula
     pullback: Formula
-    taught: Formula | None = None
+    surrogate: Formula | None = None
 
     @property
     def in_training(self) -> ComplexFunction:
         """The function with the pullback that training takes."""
-        return ComplexFunction(self.value, self.taught or self.pullback)
+        return ComplexFunction(self.value, self.surrogate or self.pullback)
 
 
-_as_trained: ContextVar[bool] = ContextVar("gradients as in training", default=False)
+_with_surrogates: ContextVar[bool] = ContextVar("surrogate gradients", default=False)
 
 
 @contextmanager
-def as_trained() -> Iterator[None]:
-    """Inside the block modules in evaluation mode, too, back-propagate as they do in training."""
-    before = _as_trained.set(True)
+def surrogate_gradients() -> Iterator[None]:
+    """Inside the block modules use their surrogate gradients in evaluation mode too."""
+    before = _with_surrogates.set(True)
     try:
         yield
     finally:
-        _as_trained.reset(before)
+        _with_surrogates.reset(before)
 
 
-def teaches(module: nn.Module) -> bool:
-    """Whether a module's gradients are to be those of training; elsewhere they are its derivative."""
-    return module.training or _as_trained.get()
+def takes_surrogate(module: nn.Module) -> bool:
+    """Whether a module back-propagates its surrogate gradient, as in training; otherwise its derivative."""
+    return module.training or _with_surrogates.get()
 
 
 def sin(x: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from fieldengine.config import document
 from fieldengine.config.scene import SceneConfig, check_scene, differences
 from fieldengine.errors import RunError
 from fieldengine.export.files import atomic
-from fieldengine.files.digest import changes, digests, read_digests
+from fieldengine.files.digest import Digests, changes, read_digests
 from fieldengine.plugins.registry import Registry
 from fieldengine.runs.build import TrainedField
 from fieldengine.runs.summary import read_summary, write_summary
@@ -100,7 +100,7 @@ class RunFolder:
     def steps(self) -> list[int]:
         """Those that have a checkpoint. Raises RunError where there is none."""
         self.last_checkpoint()
-        return [int(path.name.removeprefix("step_")) for path in checkpoint.list_checkpoints(self.checkpoints)]
+        return [checkpoint.step_of(path) for path in checkpoint.list_checkpoints(self.checkpoints)]
 
     def load_checkpoint(self, step: int | None = None) -> dict[str, Any]:
         """That of a step, or the last. Raises RunError where there is none, or none that this version reads."""
@@ -144,13 +144,13 @@ class RunFolder:
                 self.path, f"was started with another scene: {listing}. Undo that, or train a new run without --resume"
             )
 
-    def write_data(self, files: Sequence[Path]) -> None:
-        """Keep what tells the data's files from others."""
-        if files:
+    def write_data(self, found: Digests) -> None:
+        """Keep the digests of the data's files."""
+        if found:
             with atomic(self.path / "data.json") as file:
-                file.write_text(json.dumps(digests(files), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+                file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
-    def refuse_changed_data(self, files: Sequence[Path]) -> None:
+    def refuse_changed_data(self, now: Digests) -> None:
         """Raise RunError that lists which of the data's files are not those that the run began with."""
         try:
             before = read_digests((self.path / "data.json").read_text(encoding="utf-8"))
@@ -158,12 +158,12 @@ class RunFolder:
             return
         except (OSError, ValueError) as reason:
             raise RunError(self.path / "data.json", f"is damaged: {reason}. Remove it to go on without it") from reason
-        found = changes(before, digests(files))
+        found = changes(before, now)
         if found:
             more = f"; and {len(found) - 4} more" if len(found) > 4 else ""
             raise RunError(
                 self.path,
-                f"was trained on other data: {'; '.join(found[:4])}{more}. Put the files back, or set "
+                f"was trained on different data: {'; '.join(found[:4])}{more}. Put the files back, or set "
                 "training.data_changed: accept (--resume takes it as an override; for eval write it into the run's "
                 "scene.yaml)",
             )

@@ -20,6 +20,7 @@ from fieldengine.export.field import check_numbers, read_field_file
 from fieldengine.export.render import render_file
 from fieldengine.fields.collapse import collapse_like
 from fieldengine.fields.function import FieldFunction
+from fieldengine.files.digest import digests
 from fieldengine.kinds.dataset import Dataset, files_of
 from fieldengine.memory import TensorsUpTo
 from fieldengine.metrics.evaluate import SPLITS, evaluate, find_metrics, named, why_not
@@ -109,7 +110,7 @@ class Run:
         with self.at_work(config.plugins):
             dataset = build_dataset(config, context)
         if config.training.data_changed == "refuse" and self.folder is not None:
-            RunFolder(self.folder).refuse_changed_data(files_of(dataset))
+            RunFolder(self.folder).refuse_changed_data(digests(files_of(dataset)))
         return dataset
 
     def _scene(self) -> SceneConfig:

@@ -26,7 +26,7 @@ def refuse_fork() -> None:
     _worked_in.add(os.getpid())
     if len(_worked_in) > 1:
         raise FieldEngineError(
-            "this process was forked from one that had trained or loaded a field, whose threads it lacks. "
+            "this process was forked from one that had trained or loaded a field, and lacks that one's threads. "
             'Start it with "spawn": multiprocessing.get_context("spawn")'
         )
 
@@ -39,7 +39,7 @@ def one_training(waits: Callable[[str], None]) -> Iterator[None]:
         waits: is told where another one has to end first.
     """
     if not _training.acquire(blocking=False):
-        waits("another training runs in this process; this one starts when it ends. Processes train at the same time")
+        waits("another training runs in this process; this one waits for it. Separate processes train at the same time")
         _training.acquire()
     try:
         yield

@@ -18,6 +18,7 @@ from fieldengine.config.scene import SceneConfig, read_scene
 from fieldengine.domain import nyquist_limit
 from fieldengine.errors import FieldEngineError, SceneError, TrainingError, is_out_of_memory
 from fieldengine.export.render import show
+from fieldengine.files.digest import digests
 from fieldengine.kinds.dataset import Dataset, files_of
 from fieldengine.memory import keep_freed_memory, peak_memory_mb
 from fieldengine.metrics.evaluate import evaluate, named, try_metrics, why_not
@@ -32,7 +33,7 @@ from fieldengine.runs.load import Run
 from fieldengine.runs.process import Interruption, interruption, one_training, refuse_fork
 from fieldengine.runs.suggest import Suggestion, choose_open_keys, suggestions_for
 from fieldengine.training import loop
-from fieldengine.training.checkpoint import list_checkpoints
+from fieldengine.training.checkpoint import list_checkpoints, step_of
 from fieldengine.training.compiled import choose_compiled
 from fieldengine.training.fit import Fit
 from fieldengine.training.loop import Progress
@@ -102,8 +103,9 @@ def _train(
     try:
         with config.placed(), blaming(config.plugins):
             dataset = build_dataset(config, context)
+            data = digests(files_of(dataset))
             if resume and config.training.data_changed == "refuse":
-                folder.refuse_changed_data(files_of(dataset))
+                folder.refuse_changed_data(data)
             _refuse_what_cannot_be_scored(config, dataset)
             config, suggestions = choose_open_keys(config, dataset, context)
             fit, trained = build_fit(config, dataset, context)
@@ -121,7 +123,7 @@ def _train(
         progress = loop.restore(fit, saved.get("training", {}), folder.last_checkpoint())
         folder.forget_after(progress.step, scores_too=loop.finished(config.training, progress))
     folder.write_scene(config)
-    folder.write_data(files_of(dataset))
+    folder.write_data(data)
     for suggestion in suggestions:
         best = suggestion.best
         record.tell(f"{suggestion.key}: {best.value:g}, whose spectrum lies {best.distance:.3g} cycles from the data's")
@@ -309,8 +311,8 @@ def _headline(folder: RunFolder, trained: TrainedField, n_items: int, device: to
 
 
 def _at_once(folder: RunFolder, progress: Progress) -> str:
-    steps = [int(path.name[5:]) for path in list_checkpoints(folder.checkpoints)]
-    kept = f"the last checkpoint is of step {steps[-1]}" if steps else "there is no checkpoint yet"
+    found = list_checkpoints(folder.checkpoints)
+    kept = f"the last checkpoint is of step {step_of(found[-1])}" if found else "there is no checkpoint yet"
     return f"interrupted at step {progress.step} at once; {kept}"
 
 

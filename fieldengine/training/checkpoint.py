@@ -64,6 +64,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
     )
 
 
+def step_of(path: Path) -> int:
+    """The step of a checkpoint in its folder."""
+    return int(path.name.removeprefix("step_"))
+
+
 def load(path: Path) -> dict[str, Any]:
     """The state that `save` wrote, tensors on the CPU. Raises RunError for what is damaged."""
     try:

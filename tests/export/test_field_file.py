@@ -214,7 +214,7 @@ def test_a_bit_that_flipped_is_noticed(whole: Path):
     data = bytearray(whole.read_bytes())
     data[-3] ^= 64
     whole.write_bytes(data)
-    with pytest.raises(RunError, match="its numbers are not those that were written"):
+    with pytest.raises(RunError, match="its numbers do not match its checksum"):
         fieldengine.load(whole)
 
 
@@ -241,7 +241,7 @@ def test_a_file_of_format_1_is_still_read(trained: Callable[[str], Run], tmp_pat
         header["domain"]["sensor"] = grid
 
     rewritten(path, older)
-    with pytest.warns(UserWarning, match="old.safetensors: is of format 1, which does not tell damaged numbers"):
+    with pytest.warns(UserWarning, match="old.safetensors: has format 1, which holds no checksum"):
         found = fieldengine.load(path)
     x = torch.rand(20, found.domain.aabb.dim) - 0.5
     torch.testing.assert_close(found.field(x), run.field(x))

@@ -16,7 +16,7 @@ from fieldengine.fields.function import FieldFunction
 from fieldengine.fields.radiance import Radiance
 from fieldengine.fields.signal import Signal
 from fieldengine.fields.surface import Surface
-from fieldengine.ops import as_trained
+from fieldengine.ops import surrogate_gradients
 from fieldengine.plugins.guest import with_defaults
 from fieldengine.plugins.registry import Plugin, Registry
 from fieldengine.types import Aabb
@@ -173,14 +173,14 @@ def test_every_field_has_its_derivative(name: str):
     torch.testing.assert_close(by_autograd(field, x).double(), wanted, rtol=1e-3, atol=2e-4 * float(wanted.abs().max()))
 
 
-def test_training_may_teach_another_slope_and_an_answer_may_not():
+def test_training_uses_a_surrogate_gradient_and_a_trained_field_does_not():
     field, x = surface(), places(30)
     wanted = differences(field, x)
-    with as_trained():
-        taught = by_autograd(field, x)
+    with surrogate_gradients():
+        trained = by_autograd(field, x)
     field.network.train()
-    assert torch.equal(by_autograd(field, x), taught)
-    assert float((taught - wanted).norm() / wanted.norm()) > 0.1, "finer's default gradient is no derivative"
+    assert torch.equal(by_autograd(field, x), trained)
+    assert float((trained - wanted).norm() / wanted.norm()) > 0.1, "finer's default gradient is no derivative"
 
 
 def test_second_derivatives_are_finite_and_right_in_the_box():

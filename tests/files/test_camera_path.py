@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from fieldengine.cameras.camera import Camera
+from fieldengine.cameras.from_file import along
 from fieldengine.cameras.paths import look_at
-from fieldengine.cameras.stated import along
 from fieldengine.errors import DataError
 from fieldengine.files.camera_path import read_camera_path
 

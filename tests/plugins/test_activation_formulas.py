@@ -55,7 +55,7 @@ WITH_GROWTH = {"Finer", "FinerGauss", "FinerWavelet"}
 
 def function_of(activation: Any) -> tuple[Any, tuple[float, ...]]:
     layer = activation.hidden(8, 8, is_first=False)
-    return layer.taught, layer.constants
+    return layer.in_training, layer.constants
 
 
 @pytest.mark.parametrize(("activation", "paper"), PAPERS, ids=NAMES)

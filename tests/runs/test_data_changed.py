@@ -100,7 +100,7 @@ def test_data_that_changed_are_refused_with_what_changed_until_one_insists(
         lambda: fieldengine.load(run).evaluate(),
         lambda: fieldengine.train(scene, more, out=run, resume=True),
     ):
-        with pytest.raises(RunError, match="was trained on other data") as caught:
+        with pytest.raises(RunError, match="was trained on different data") as caught:
             ask()
         assert said in str(caught.value)
         assert "training.data_changed: accept" in str(caught.value)

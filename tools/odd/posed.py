@@ -18,7 +18,7 @@ from odd.case import Case
 from PIL import Image
 
 from fieldengine.cameras.camera import Camera
-from fieldengine.cameras.stated import along
+from fieldengine.cameras.from_file import along
 from fieldengine.datasets.blender import Blender
 from fieldengine.errors import DataError
 from fieldengine.files.camera_path import read_camera_path

@@ -64,4 +64,4 @@ def slope_of_constant_growth(u: Any, omega: float) -> Any:
 
 
 VARIABLE_SINE = RealFunction(value, slope)
-DETACHED_VARIABLE_SINE = RealFunction(value, slope, taught=slope_of_constant_growth)
+DETACHED_VARIABLE_SINE = RealFunction(value, slope, surrogate=slope_of_constant_growth)

@@ -68,4 +68,4 @@ def slope_of_constant_growth(u: Any, omega: float, scale: float) -> Any:
 
 
 VARIABLE_BELL = RealFunction(value, slope)
-DETACHED_VARIABLE_BELL = RealFunction(value, slope, taught=slope_of_constant_growth)
+DETACHED_VARIABLE_BELL = RealFunction(value, slope, surrogate=slope_of_constant_growth)

@@ -115,6 +115,6 @@ def slope_in_phase(u: Any, omega: float, omega_w: float, scale: float) -> Any:
 
 
 VARIABLE_GABOR = ComplexFunction(value, pullback)
-DETACHED_VARIABLE_GABOR = ComplexFunction(value, pullback, taught=pullback_of_constant_growth)
+DETACHED_VARIABLE_GABOR = ComplexFunction(value, pullback, surrogate=pullback_of_constant_growth)
 VARIABLE_WAVE = RealFunction(wave, slope_of_wave)
-DETACHED_VARIABLE_WAVE = RealFunction(wave, slope_of_wave, taught=slope_of_wave_of_constant_growth)
+DETACHED_VARIABLE_WAVE = RealFunction(wave, slope_of_wave, surrogate=slope_of_wave_of_constant_growth)

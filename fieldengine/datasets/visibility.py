@@ -25,7 +25,7 @@ def shares(cameras: Sequence[Camera], aabb: Aabb) -> Tensor:
     return torch.tensor([_share(camera, aabb) for camera in cameras])
 
 
-def check_sight(path: Path, names: Sequence[str], cameras: Sequence[Camera], aabb: Aabb) -> Iterator[Note]:
+def check_visibility(path: Path, names: Sequence[str], cameras: Sequence[Camera], aabb: Aabb) -> Iterator[Note]:
     """Notes about cameras that see little or nothing of the box.
 
     Raises DataError where no ray of any camera meets it.
