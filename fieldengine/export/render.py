@@ -141,7 +141,7 @@ def _cameras(
     if frames is not None:
         n = len(found.stops)
         raise FieldEngineError(
-            f"--frames {frames} is of orbit and spiral; {path} has {n} poses, a frame each. Leave it out"
+            f"--frames {frames} applies to orbit and spiral; {path} has {n} poses, one per frame. Leave it out"
         )
     cameras, notes = along(found, camera)
     for sentence in notes:

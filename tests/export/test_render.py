@@ -303,7 +303,7 @@ def test_a_file_of_poses_brings_its_lens_its_size_and_its_number_of_frames(clay:
         shares.append(covered(shown).mean() * shown.shape[0] / shown.shape[1])
     assert sizes[2] == (32, 64)
     assert shares[0] / shares[1] == pytest.approx((math.tan(0.5) / math.tan(0.25)) ** 2, rel=0.15)
-    with pytest.raises(FieldEngineError, match=r"--frames 9 is of orbit and spiral; .* has 2 poses"):
+    with pytest.raises(FieldEngineError, match=r"--frames 9 applies to orbit and spiral; .* has 2 poses"):
         render_file(clay, None, folder=tmp_path, path=str(tmp_path / "flight.json"), frames=9)
 
 
